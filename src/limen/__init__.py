@@ -1,0 +1,1 @@
+"""Limen: a self-hosted zero-trust access platform."""

@@ -1,0 +1,87 @@
+"""Journal records: what is written for each decision, change and outcome.
+
+Every field has a class (`FIELD_CLASSES`): `public`, `sensitive` or `secret`. A field that has none
+counts as secret and is not exported.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from limen.core.ids import Instant
+
+
+class DecisionRecord(msgspec.Struct, frozen=True, tag="decision", omit_defaults=True):
+    """One decision, with all from which it can be derived again (law D5).
+
+    `inputs` names a stored `InputsRecord`; instant, network and request stand here.
+    """
+
+    id: str
+    at: Instant
+    node: str
+    point: str  # enforcement point: gateway, admin-api, sign-in
+    verdict: str
+    code: str
+    bundle: str
+    inputs: str  # salted hash of the stable inputs; empty when the engine was not asked
+    action: str
+    resource: str
+    subject: str | None = None
+    session: str | None = None
+    method: str = ""
+    host: str = ""
+    path: str = ""
+    ip: str = ""
+    policies: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    remedies: tuple[str, ...] = ()
+    mode: str = "enforce"
+    would_be: str | None = None
+    memo: str = "none"
+    took_us: int = 0
+    age_s: float = 0.0
+
+
+class InputsRecord(msgspec.Struct, frozen=True, tag="inputs"):
+    """Stable inputs of decisions, stored once: facts as JSON-ready Cedar, under their salted hash."""
+
+    id: str
+    facts: Mapping[str, Any]
+
+
+class BundleRecord(msgspec.Struct, frozen=True, tag="bundle"):
+    """A bundle under which decisions were made, stored once."""
+
+    id: str
+    files: Mapping[str, str]
+
+
+class OutcomeRecord(msgspec.Struct, frozen=True, tag="outcome", omit_defaults=True):
+    """What Envoy saw of a decided request. `id` is the decision's."""
+
+    id: str
+    at: Instant
+    status: int
+    duration_ms: int
+    bytes_in: int = 0
+    bytes_out: int = 0
+    flags: str = ""
+
+
+class EventRecord(msgspec.Struct, frozen=True, tag="event", omit_defaults=True):
+    """An administrative change, a sign-in, a session's end: who, what, why."""
+
+    id: str
+    at: Instant
+    node: str
+    kind: str  # sign_in.succeeded, session.ended, person.created, bundle.applied …
+    actor: str
+    target: str = ""
+    reason: str = ""
+    ip: str = ""
+    data: Mapping[str, Any] = {}
+
+
+Record = DecisionRecord | InputsRecord | BundleRecord | OutcomeRecord | EventRecord

@@ -1,0 +1,92 @@
+"""Resources: the entities that a catalogue stands for, and the route that a request falls on."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from limen.core.catalogue import ADMIN_APP, AppConfig, Catalogue, RouteConfig
+from limen.core.entities import Entity
+from limen.core.ids import EntityRef
+
+READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+ADMIN_ROUTES = ("people", "groups", "policy", "sessions", "decisions", "secrets", "system")
+"""Parts of Limen's own administration: `Route::"limen/people"` and so on."""
+
+
+def catalogue_entities(catalogue: Catalogue) -> Mapping[EntityRef, Entity]:
+    """Return every App, Route, Segment and Label entity of the catalogue, Limen's own included."""
+    found: dict[EntityRef, Entity] = {}
+
+    def add(ref: EntityRef, parents: tuple[EntityRef, ...] = (), owner: str | None = None) -> None:
+        attrs = {"owner": {"__entity": {"type": "User", "id": owner}}} if owner else {}
+        found[ref] = Entity(ref, attrs, parents)
+        for parent in parents:
+            if parent.type == "Label":
+                found.setdefault(parent, Entity(parent))
+
+    for name, above in catalogue.segments.items():
+        add(EntityRef("Segment", name), (EntityRef("Segment", above),) if above else ())
+    for app in catalogue.apps.values():
+        labels = tuple(EntityRef("Label", label) for label in app.labels)
+        segment = (EntityRef("Segment", app.segment),) if app.segment else ()
+        add(app.ref, segment + labels, app.owner)
+        for route in app.routes:
+            marks = tuple(EntityRef("Label", label) for label in route.labels)
+            add(EntityRef("Route", f"{app.name}/{route.name}"), (app.ref, *marks))
+    add(EntityRef("App", ADMIN_APP))
+    for part in ADMIN_ROUTES:
+        add(EntityRef("Route", f"{ADMIN_APP}/{part}"), (EntityRef("App", ADMIN_APP),))
+    return found
+
+
+class RouteMatch(msgspec.Struct, frozen=True):
+    """What a request is for."""
+
+    resource: EntityRef
+    action: str
+    public: bool = False
+
+
+class RouteTable:
+    """Routes of one app, most specific first: more literal segments, then longer, then methods."""
+
+    def __init__(self, app: AppConfig) -> None:
+        self._app = app
+        self._routes = tuple(
+            (_segments(route.path), route) for route in sorted(app.routes, key=specificity, reverse=True)
+        )
+        self._read = RouteMatch(app.ref, "read")
+        self._write = RouteMatch(app.ref, "write")
+
+    def match(self, method: str, path: str) -> RouteMatch:
+        """Return resource and action for a normalised path without query."""
+        if self._routes:
+            parts = _segments(path)
+            for pattern, route in self._routes:
+                if (not route.methods or method in route.methods) and _fits(pattern, parts):
+                    action = route.action or ("read" if method in READ_METHODS else "write")
+                    ref = EntityRef("Route", f"{self._app.name}/{route.name}")
+                    return RouteMatch(ref, action, route.public)
+        return self._read if method in READ_METHODS else self._write
+
+
+def specificity(route: RouteConfig) -> tuple[int, int, int]:
+    """Return the order of a route among those that match: literal segments, length, methods named."""
+    parts = _segments(route.path)
+    literal = sum(part not in ("*", "**") for part in parts)
+    closed = 0 if parts and parts[-1] == "**" else 1
+    return (literal, len(parts) + closed, 1 if route.methods else 0)
+
+
+def _segments(path: str) -> tuple[str, ...]:
+    return tuple(path.split("/")[1:])
+
+
+def _fits(pattern: tuple[str, ...], parts: tuple[str, ...]) -> bool:
+    for index, wanted in enumerate(pattern):
+        if wanted == "**":
+            return True
+        if index >= len(parts) or (wanted not in ("*", parts[index])):
+            return False
+    return len(pattern) == len(parts)

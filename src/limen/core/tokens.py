@@ -1,0 +1,61 @@
+"""Session tokens: random, MACed, and dated by the feed, so that rubbish never reaches control (law F4).
+
+Shape: `l1.<seq>.<32 random bytes>.<16-byte tag>`, base64url without padding. The MAC is not the
+proof of a session: only the hash of the whole token, found among the live sessions, is.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+
+import msgspec
+
+from limen.core.errors import Invalid
+from limen.core.ids import TokenHash
+from limen.core.secret import Secret
+
+_SHAPE = re.compile(r"l1\.(0|[1-9][0-9]{0,15})\.[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
+TOKEN_LENGTH_MAX = 128  # characters; longer ones are not looked at
+
+
+class VerifiedToken(msgspec.Struct, frozen=True):
+    """A token whose MAC holds. `seq` is the head of the feed when it was issued."""
+
+    seq: int
+    hash: TokenHash
+
+
+def mint_token(key: bytes, seq: int) -> tuple[Secret[str], TokenHash]:
+    """Return a new token and its hash. `key` is the 32-byte token key of this state."""
+    body = f"l1.{seq}.{_b64(secrets.token_bytes(32))}"
+    token = f"{body}.{_tag(key, body)}"
+    return Secret(token), token_hash(token)
+
+
+def verify_token(key: bytes, text: str) -> VerifiedToken:
+    """Return the token's date and hash.
+
+    Raises:
+        Invalid: not of the form, or the MAC is not ours.
+    """
+    if len(text) > TOKEN_LENGTH_MAX or not _SHAPE.fullmatch(text):
+        raise Invalid("The token is not a Limen token.", remedy="Sign in again.", code="TOKEN_INVALID")
+    body, _, tag = text.rpartition(".")
+    if not hmac.compare_digest(tag, _tag(key, body)):
+        raise Invalid("The token was not issued here.", remedy="Sign in again.", code="TOKEN_INVALID")
+    return VerifiedToken(seq=int(body.split(".")[1]), hash=token_hash(text))
+
+
+def token_hash(text: str) -> TokenHash:
+    """Return the hex SHA-256 under which a token is stored."""
+    return TokenHash(hashlib.sha256(text.encode()).hexdigest())
+
+
+def _tag(key: bytes, body: str) -> str:
+    return _b64(hmac.digest(key, body.encode(), "sha256")[:16])
+
+
+def _b64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

@@ -1,0 +1,1 @@
+"""The store: tables, migrations, repositories and the change feed."""

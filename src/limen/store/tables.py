@@ -1,0 +1,255 @@
+"""Every table of Limen, one list. Alembic's migrations are checked against it by a test.
+
+Instants are Unix seconds (REAL), UTC. `*_hash` columns hold SHA-256 hex of random tokens; the tokens
+themselves are never stored. `*_sealed` columns hold ciphertext under the state folder's key.
+"""
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# --- the change feed (laws F1, F2) ---------------------------------------------------------------
+
+state = Table(
+    "state",
+    metadata,
+    Column("name", String(32), primary_key=True),  # epoch, seq, release
+    Column("value", Text, nullable=False),
+)
+
+change = Table(
+    "change",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("tx", Integer, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("id", String(255), nullable=False),
+    Column("value", JSON),  # the projection; NULL is a tombstone
+    Column("actor", String(255), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Index(None, "kind", "id"),
+)
+
+projection = Table(
+    "projection",
+    metadata,
+    Column("kind", String(32), primary_key=True),
+    Column("id", String(255), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("value", JSON, nullable=False),
+    Index(None, "version"),
+)
+
+# --- directory -----------------------------------------------------------------------------------
+
+person = Table(
+    "person",
+    metadata,
+    Column("id", String(128), primary_key=True),  # the username
+    Column("handle", LargeBinary(32), nullable=False, unique=True),  # WebAuthn user handle
+    Column("name", String(255), nullable=False),
+    Column("email", String(255), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("quarantined", Boolean, nullable=False),
+    Column("attributes", JSON, nullable=False),
+    Column("expires_at", Float),
+    Column("created_at", Float, nullable=False),
+    Column("external", String(255), unique=True),  # `<provider>:<sub>` of an upstream identity
+)
+
+group = Table(
+    "group",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+membership = Table(
+    "membership",
+    metadata,
+    Column("person", ForeignKey("person.id", ondelete="CASCADE"), primary_key=True),
+    Column("group", ForeignKey("group.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("source", String(64), nullable=False, default="local"),  # local, oidc:<provider>
+)
+
+nesting = Table(
+    "nesting",
+    metadata,
+    Column("child", ForeignKey("group.id", ondelete="CASCADE"), primary_key=True),
+    Column("parent", ForeignKey("group.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+# --- credentials: never leave control ------------------------------------------------------------
+
+password = Table(
+    "password",
+    metadata,
+    Column("person", ForeignKey("person.id", ondelete="CASCADE"), primary_key=True),
+    Column("hash", Text, nullable=False),  # argon2id
+    Column("set_at", Float, nullable=False),
+)
+
+totp = Table(
+    "totp",
+    metadata,
+    Column("person", ForeignKey("person.id", ondelete="CASCADE"), primary_key=True),
+    Column("seed_sealed", Text, nullable=False),
+    Column("last_step", Integer, nullable=False),  # last accepted 30 s step: no code works twice
+    Column("set_at", Float, nullable=False),
+)
+
+passkey = Table(
+    "passkey",
+    metadata,
+    Column("id", String(1024), primary_key=True),  # base64url credential id
+    Column("person", ForeignKey("person.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("sign_count", Integer, nullable=False),
+    Column("aaguid", String(36), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("backed_up", Boolean, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("used_at", Float),
+)
+
+recovery_code = Table(
+    "recovery_code",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("person", ForeignKey("person.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("used_at", Float),
+)
+
+enrolment_link = Table(
+    "enrolment_link",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("person", String(128)),  # NULL: enrols the first administrator
+    Column("purpose", String(32), nullable=False),  # first-admin, enrol
+    Column("expires_at", Float, nullable=False),
+    Column("used_at", Float),
+)
+
+throttle = Table(
+    "throttle",
+    metadata,
+    Column("key", String(255), primary_key=True),  # account:<id>, address:<ip>
+    Column("theoretical_at", Float, nullable=False),  # GCRA's theoretical arrival time
+)
+
+# --- sign-in and sessions ------------------------------------------------------------------------
+
+sign_in = Table(
+    "sign_in",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),  # the flow's cookie
+    Column("state", String(32), nullable=False),
+    Column("person", String(128)),
+    Column("data", JSON, nullable=False),  # challenge, return, what must be achieved, methods so far
+    Column("expires_at", Float, nullable=False),
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("old_token_hash", String(64), index=True),  # lives 15 s after a rotation
+    Column("rotated_at", Float),
+    Column("person", ForeignKey("person.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("state", String(16), nullable=False),  # active, ended
+    Column("aal", Integer, nullable=False),
+    Column("phishing_resistant", Boolean, nullable=False),
+    Column("methods", JSON, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("auth_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("ended_why", Text),
+    Column("ip", String(64), nullable=False),
+    Column("user_agent", String(255), nullable=False),
+)
+
+app_session = Table(
+    "app_session",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("parent", ForeignKey("session.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("app", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),  # cookie, token
+    Column("name", String(255), nullable=False, default=""),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False, index=True),
+)
+
+exchange_code = Table(
+    "exchange_code",
+    metadata,
+    Column("code_hash", String(64), primary_key=True),
+    Column("session", ForeignKey("session.id", ondelete="CASCADE"), nullable=False),
+    Column("app", String(64), nullable=False),
+    Column("nonce_hash", String(64), nullable=False),  # binds the code to the browser that asked
+    Column("return_to", Text, nullable=False),
+    Column("cure", String(64), nullable=False, default=""),
+    Column("expires_at", Float, nullable=False),
+)
+
+# --- policy, secrets, grants ---------------------------------------------------------------------
+
+bundle = Table(
+    "bundle",
+    metadata,
+    Column("serial", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(64), nullable=False, index=True),
+    Column("files", JSON, nullable=False),
+    Column("applied_at", Float, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+app_secret = Table(
+    "app_secret",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value_sealed", Text, nullable=False),
+    Column("set_at", Float, nullable=False),
+    Column("actor", String(255), nullable=False),
+)
+
+grant = Table(
+    "grant",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("principal_type", String(16), nullable=False),
+    Column("principal_id", String(128), nullable=False),
+    Column("actions", JSON, nullable=False),
+    Column("resource_type", String(16), nullable=False),
+    Column("resource_id", String(128), nullable=False),
+    Column("expires_at", Float, nullable=False, index=True),
+    Column("actor", String(255), nullable=False),
+    Column("reason", Text, nullable=False),
+)
