@@ -168,9 +168,14 @@ AUTH_REMEDIES = frozenset({"second-factor", "passkey", "fresh-sign-in"})
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """Why a denial, and what would cure it. Minimal: no proper subset of `remedies` would do."""
+    """Why a denial, and what would cure it. Minimal: no proper subset of `remedies` would do.
+
+    `remedies` are to be applied together. `alternatives` are other sets of that size, each of which
+    would do as well; the one preferred stands in `remedies`.
+    """
 
     reasons: tuple[str, ...]  # the sentence of each policy that forbade, or of the code
     remedies: tuple[Remedy, ...]
     owner: str | None = None
     evaluations: int = 0
+    alternatives: tuple[tuple[Remedy, ...], ...] = ()

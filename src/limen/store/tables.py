@@ -33,7 +33,7 @@ metadata = MetaData(
 state = Table(
     "state",
     metadata,
-    Column("name", String(32), primary_key=True),  # epoch, seq, release
+    Column("name", String(64), primary_key=True),  # epoch, seq, floor, release, backfill:*
     Column("value", Text, nullable=False),
 )
 
@@ -44,7 +44,7 @@ change = Table(
     Column("tx", Integer, nullable=False),
     Column("kind", String(32), nullable=False),
     Column("id", String(255), nullable=False),
-    Column("value", JSON),  # the projection; NULL is a tombstone
+    Column("value", JSON(none_as_null=True)),  # the projection; NULL is a tombstone
     Column("actor", String(255), nullable=False),
     Column("reason", Text, nullable=False),
     Column("at", Float, nullable=False),

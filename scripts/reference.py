@@ -1,0 +1,178 @@
+"""Generate the reference pages that code already knows: the CLI, the codes, the admin API, the metrics.
+
+`--check` writes nothing and fails when a page is not current, so that docs cannot drift from code.
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+import click
+import typer
+
+ROOT = Path(__file__).parent.parent
+PAGES = ROOT / "docs" / "reference"
+
+
+def main() -> int:
+    """Write or check each page."""
+    pages = {
+        "cli.md": cli_page(),
+        "codes.md": codes_page(),
+        "admin-api.md": admin_page(),
+        "metrics.md": metrics_page(),
+    }
+    stale = [name for name, text in pages.items() if _read(PAGES / name) != text]
+    if "--check" in sys.argv:
+        for name in stale:
+            print(f"docs/reference/{name} is not current. Run: python scripts/reference.py", file=sys.stderr)
+        return 1 if stale else 0
+    for name in stale:
+        (PAGES / name).write_text(pages[name], "utf-8")
+        print(f"wrote docs/reference/{name}")
+    return 0
+
+
+def cli_page() -> str:
+    """Every command with its help and options."""
+    from limen.cli.main import app
+
+    lines = ["# Commands", "", "Generated from the program. `limen COMMAND --help` says the same.", ""]
+    group = typer.main.get_command(app)
+    assert hasattr(group, "commands")
+    for path, command in sorted(_commands(("limen",), group)):
+        lines += [f"## {' '.join(path)}", "", (command.help or "").strip(), ""]
+        rows = [
+            _parameter(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)
+        ]
+        rows = [row for row in rows if row]
+        if rows:
+            lines += ["| | |", "|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def _commands(path: tuple[str, ...], command: click.Command) -> list[tuple[tuple[str, ...], click.Command]]:
+    if not hasattr(command, "commands"):
+        return [(path, command)]
+    return [found for name, part in command.commands.items() for found in _commands((*path, name), part)]
+
+
+def _parameter(parameter: click.Parameter) -> str:
+    if parameter.param_type_name == "argument":
+        return f"| `{parameter.name.upper() if parameter.name else ''}` | {getattr(parameter, 'help', None) or 'required'} |"
+    if "--help" in parameter.opts:
+        return ""
+    names = " ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+    return f"| {names} | {getattr(parameter, 'help', '') or ''} |"
+
+
+def codes_page() -> str:
+    """Every decision code, and every error code with the class that raises it."""
+    from limen.core.decision import ENGINE_CODES, Code
+
+    source = (ROOT / "src/limen/core/decision.py").read_text("utf-8")
+    notes = _comments(source, "Code")
+    lines = ["# Codes", "", "Generated from the program.", "", "## Decisions", ""]
+    lines += ["| Code | | |", "|---|---|---|"]
+    for code in Code:
+        kind = "outage: 503, in every mode" if code in ENGINE_CODES else ""
+        lines.append(f"| `{code}` | {notes.get(code.name, '')} | {kind} |")
+    lines += ["", "## Errors", "", "| Code | Where |", "|---|---|"]
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "src/limen").rglob("*.py")):
+        for code_name in _error_codes(path):
+            found.setdefault(code_name, set()).add(
+                ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
+            )
+    lines += [
+        f"| `{code_name}` | {', '.join(f'`{m}`' for m in sorted(found[code_name]))} |"
+        for code_name in sorted(found)
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _comments(source: str, name: str) -> dict[str, str]:
+    inside, notes = False, {}
+    for line in source.splitlines():
+        if line.startswith("class "):
+            inside = line.startswith(f"class {name}(")
+        if inside and " = " in line and "#" in line:
+            notes[line.split("=")[0].strip()] = line.split("#", 1)[1].strip()
+    return notes
+
+
+def _error_codes(path: Path) -> set[str]:
+    codes: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.keyword) and node.arg == "code" and isinstance(node.value, ast.Constant):
+            codes.add(str(node.value.value))
+        if isinstance(node, ast.ClassDef):
+            codes |= {
+                str(part.value.value)
+                for part in node.body
+                if isinstance(part, ast.Assign)
+                and isinstance(part.value, ast.Constant)
+                and any(isinstance(target, ast.Name) and target.id == "code" for target in part.targets)
+            }
+    return {code for code in codes if code.isupper()}
+
+
+def admin_page() -> str:
+    """Every operation of the admin API."""
+    from limen.api.admin import describe
+
+    schema = describe()
+    lines = [
+        "# Admin API",
+        "",
+        "Generated from the program. It answers on `STATE/run/admin.sock`, to the user who",
+    ]
+    lines += ["runs Limen and to root; `GET /openapi.json` has the schemas. Every call is a decision on"]
+    lines += ['`App::"limen"`, recorded like any other.', "", "```sh"]
+    lines += ["curl --unix-socket .limen/run/admin.sock http://limen/v1/status", "```", ""]
+    lines += ["| | | Decided as |", "|---|---|---|"]
+    for path, operations in sorted(schema["paths"].items()):
+        for method, operation in sorted(operations.items()):
+            decided = operation.get("x-limen-decision", "")
+            lines.append(f"| `{method.upper()} {path}` | {operation.get('summary', '')} | {decided} |")
+    return "\n".join([*lines, ""])
+
+
+def metrics_page() -> str:
+    """Every metric, read from the calls that make them."""
+    rows = []
+    for path in sorted((ROOT / "src/limen").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute)):
+                continue
+            kind = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            if kind not in ("Counter", "Gauge", "Histogram") or len(node.args) < 2:
+                continue
+            name, text = node.args[0], node.args[1]
+            if isinstance(name, ast.Constant) and isinstance(text, ast.Constant):
+                rows.append(f"| `{name.value}` | {kind.lower()} | {text.value} |")
+    lines = [
+        "# Metrics",
+        "",
+        "Generated from the program. Each process answers `GET /metrics` on its Unix socket",
+    ]
+    lines += [
+        "(`run/admin.sock`, `run/gateway.sock`), and on TCP with `--metrics HOST:PORT`; `/healthz` says that it"
+    ]
+    lines += [
+        "lives, `/readyz` that it would serve.",
+        "",
+        "| Metric | Kind | |",
+        "|---|---|---|",
+        *sorted(set(rows)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _read(path: Path) -> str:
+    return path.read_text("utf-8") if path.exists() else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

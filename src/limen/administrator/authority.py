@@ -1,0 +1,278 @@
+"""Control's own use of the engine: decide and record admin calls, suppose, list who can.
+
+Control holds a replica like any gateway's, fed by its own commits, so what it explains is what gateways
+decide. One lock guards replica and memo: callers come from a pool of threads.
+"""
+
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from limen.administrator.active import ActiveBundle
+from limen.administrator.replica import Replica
+from limen.core.changes import BundleFact
+from limen.core.clock import Clock
+from limen.core.decision import AccessRequest, Decision, Explanation, Facts, Network, SessionFacts
+from limen.core.entities import Closure, close_entity
+from limen.core.errors import NotFound, Unavailable
+from limen.core.ids import EntityRef, Instant, new_decision_id
+from limen.core.record import BundleRecord, DecisionRecord, InputsRecord
+from limen.engine.decide import decide
+from limen.engine.explain import explain
+from limen.engine.memo import Memo
+from limen.engine.replay import stable_inputs
+from limen.engine.who_can import AccessClass, who_can
+from limen.journal.writer import Journal
+
+SESSION_S = 43_200  # life of a session that is only supposed
+
+
+class Supposed(msgspec.Struct, frozen=True):
+    """A sign-in to suppose. `aal` 0 is no sign-in at all."""
+
+    aal: int = 2
+    passkey: bool = False
+    auth_age_s: float = 300.0
+    ip: str = "127.0.0.1"
+
+    def session(self, at: Instant) -> SessionFacts | None:
+        """Return the session that this sign-in would have given."""
+        if self.aal == 0:
+            return None
+        signed_in_at = at - self.auth_age_s
+        methods = ("passkey",) if self.passkey else ("password", "totp") if self.aal > 1 else ("password",)
+        return SessionFacts(
+            id="supposed",
+            aal=self.aal,
+            phishing_resistant=self.passkey,
+            methods=methods,
+            started_at=signed_in_at,
+            auth_at=signed_in_at,
+            expires_at=max(signed_in_at + SESSION_S, at + 1),
+        )
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A decision with what it was made from."""
+
+    request: AccessRequest
+    facts: Facts
+    decision: Decision
+
+
+class Authority:
+    """The engine at control, on control's replica."""
+
+    def __init__(self, replica: Replica, journal: Journal, clock: Clock, node: str) -> None:
+        self._replica = replica
+        self._journal = journal
+        self._clock = clock
+        self._node = node
+        self._memo = Memo(1024)
+        self._lock = threading.Lock()
+
+    def update(self, apply: Callable[[Replica], None]) -> None:
+        """Let the feed change the replica."""
+        with self._lock:
+            apply(self._replica)
+
+    def active(self) -> ActiveBundle:
+        """Return the bundle in force.
+
+        Raises:
+            Unavailable: none was applied yet, or it cannot be used by this release.
+        """
+        found = self._replica.active
+        if found is None:
+            error = self._replica.bundle_error
+            raise Unavailable(
+                f"No bundle is in force{f': {error.message}' if error else '.'}",
+                remedy="Apply one with `limen policy apply`.",
+                code="NO_BUNDLE",
+            )
+        return found
+
+    def bundle(self) -> BundleFact:
+        """Return the files of the bundle in force."""
+        self.active()
+        found = self._replica.bundle()
+        assert found is not None
+        return found
+
+    def resource(self, name: str) -> EntityRef:
+        """Return the app, route or service of this name.
+
+        Raises:
+            NotFound: the catalogue has none.
+        """
+        entities = self.active().entities
+        for kind in ("Route",) if "/" in name else ("App", "Service"):
+            if EntityRef(kind, name) in entities:
+                return EntityRef(kind, name)
+        raise NotFound(f"There is no resource '{name}'.", remedy="See `limen policy show`, or name an app.")
+
+    def members(self, group: str) -> frozenset[str]:
+        """Return everybody who is in a group, directly or through groups in it."""
+        wanted = EntityRef("Group", group)
+        with self._lock:
+            return frozenset(c.root.id for c in self._people() if wanted in c.ancestors)
+
+    def decide(
+        self,
+        subject: EntityRef,
+        action: str,
+        resource: EntityRef,
+        *,
+        point: str,
+        session: SessionFacts | None = None,
+        method: str = "",
+        path: str = "",
+        ip: str = "",
+    ) -> Answer:
+        """Decide a call on control itself, and record it before it is answered.
+
+        Raises:
+            Unavailable: it could not be recorded, or no bundle is in force.
+        """
+        began = self._clock.boot_s()
+        with self._lock:
+            answer = self._answer(subject, action, resource, session, ip, method=method, path=path)
+        took_us = int((self._clock.boot_s() - began) * 1e6)
+        self._record(answer, point, took_us)
+        return answer
+
+    def suppose(
+        self, subject: EntityRef, action: str, resource: EntityRef, supposed: Supposed
+    ) -> tuple[Answer, Explanation]:
+        """Decide what is only supposed, and explain it. Nothing is recorded."""
+        policies = self.active().policies
+        at = self._clock.now()
+        with self._lock:
+            if self._replica.closure(subject) is None:
+                raise NotFound(f"There is no {subject}.", remedy="See `limen user list`.")
+            answer = self._answer(subject, action, resource, supposed.session(at), supposed.ip)
+        if answer.decision.allowed:
+            return answer, Explanation((), ())
+        return answer, explain(answer.request, answer.facts, policies, below_aal2_hides=False)
+
+    def may_open(self, person: str, session: SessionFacts) -> dict[str, tuple[bool, str]]:
+        """Return for each app whether it would open now, and in a few words why not."""
+        active = self.active()
+        found: dict[str, tuple[bool, str]] = {}
+        with self._lock:
+            for app in active.catalogue.apps.values():
+                answer = self._answer(EntityRef("User", person), "read", app.ref, session, "127.0.0.1")
+                sentences = (active.policies.policy(policy) for policy in answer.decision.policies)
+                why = next((policy.reason for policy in sentences if policy and policy.reason), "")
+                found[app.name] = (answer.decision.allowed, "" if answer.decision.allowed else why)
+        return found
+
+    def who_can(
+        self,
+        action: str,
+        resource: EntityRef,
+        active: ActiveBundle | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> tuple[int, tuple[AccessClass, ...]]:
+        """Return how many people there are, and the classes of equal ones with what each may."""
+        bundle = active or self.active()
+        at = self._clock.now()
+        about = self.resource_in(bundle, resource)
+        with self._lock:
+            people = self._people()
+            grants = {c.root: held for c in people if (held := self._replica.grants(c, about, at))}
+        return len(people), who_can(
+            action, resource, bundle.policies, people, about, progress, at=at, grants=grants
+        )
+
+    def workload(self, ref: EntityRef) -> Closure | None:
+        """Return a workload's closure."""
+        with self._lock:
+            return self._replica.closure(ref)
+
+    def now(self) -> Instant:
+        """Return this instant."""
+        return self._clock.now()
+
+    def resource_in(self, bundle: ActiveBundle, resource: EntityRef) -> Closure:
+        """Return a resource's closure as a bundle that is not in force would have it."""
+        with self._lock:
+            return close_entity(resource, lambda ref: bundle.entities.get(ref) or self._replica.entity(ref))
+
+    def groups(self) -> frozenset[str]:
+        """Return the names of all groups."""
+        with self._lock:
+            return self._replica.groups()
+
+    def _people(self) -> list[Closure]:
+        refs = (EntityRef("User", person.id) for person in self._replica.people())
+        return [closure for ref in refs if (closure := self._replica.closure(ref)) is not None]
+
+    def _answer(
+        self,
+        subject: EntityRef,
+        action: str,
+        resource: EntityRef,
+        session: SessionFacts | None,
+        ip: str,
+        *,
+        method: str = "",
+        path: str = "",
+    ) -> Answer:
+        at = self._clock.now()
+        network = Network(ip=ip or "127.0.0.1")
+        facts = self._replica.facts(subject, resource, at=at, session=session, network=network)
+        if facts is None:
+            raise NotFound(f"There is no {resource}.", remedy="See `limen policy show`.")
+        request = AccessRequest(
+            id=new_decision_id(at),
+            at=at,
+            subject=subject,
+            action=action,
+            resource=resource,
+            session_id=session.id if session else None,
+            method=method,
+            path=path,
+            ip=network.ip,
+        )
+        policies = self.active().policies
+        if session is not None and session.id == "supposed":
+            return Answer(request, facts, decide(request, facts, policies))
+        return Answer(request, facts, self._memo.decide(request, facts, policies))
+
+    def _record(self, answer: Answer, point: str, took_us: int) -> None:
+        active, fact = self.active(), self.bundle()
+        stable = stable_inputs(answer.request, answer.facts, active.policies)
+        inputs = self._journal.salted(msgspec.json.encode(stable, order="deterministic"))
+        self._journal.append_once("inputs", inputs, lambda: InputsRecord(inputs, stable))
+        self._journal.append_once("bundle", fact.bundle_id, lambda: BundleRecord(fact.bundle_id, fact.files))
+        self._journal.append(record_of(answer, inputs, point, self._node, took_us))
+
+
+def record_of(answer: Answer, inputs: str, point: str, node: str, took_us: int) -> DecisionRecord:
+    """Return the record from which a decision can be derived again (law D5)."""
+    request, decision = answer.request, answer.decision
+    return DecisionRecord(
+        id=request.id,
+        at=request.at,
+        node=node,
+        point=point,
+        verdict=decision.verdict,
+        code=decision.code,
+        bundle=decision.bundle,
+        inputs=inputs,
+        action=request.action,
+        resource=str(request.resource),
+        subject=str(request.subject) if request.subject else None,
+        session=request.session_id,
+        method=request.method,
+        host=request.host,
+        path=request.path,
+        ip=request.ip,
+        policies=decision.policies,
+        errors=decision.errors,
+        memo=decision.memo,
+        took_us=took_us,
+        age_s=answer.facts.age_s,
+    )

@@ -1,0 +1,127 @@
+"""Bundles put in force: checked as a whole, refused if nobody could administer Limen, then one change."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from limen.administrator.active import ActiveBundle, load_bundle
+from limen.administrator.authority import Authority
+from limen.core.catalogue import ADMIN_APP, Catalogue
+from limen.core.changes import BundleFact
+from limen.core.decision import AccessRequest, Facts
+from limen.core.errors import BundleRefused, Finding, Refused, Severity
+from limen.core.ids import BundleId, DecisionId, EntityRef
+from limen.engine.bundle import Policy
+from limen.engine.check import check_bundle
+from limen.engine.decide import decide
+from limen.store import bundles, directory
+from limen.store.database import Store
+from limen.store.secrets import publish_secrets
+
+HOST_OPERATOR = EntityRef("Workload", "host-operator")
+"""Who acts through the Unix socket: whoever may enter the state folder."""
+
+ADMIN_RESOURCE = EntityRef("Route", f"{ADMIN_APP}/policy")
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What became of an `apply`. `findings` are warnings: errors refuse the bundle."""
+
+    bundle: BundleId
+    serial: int
+    changed: bool
+    findings: tuple[Finding, ...] = ()
+
+
+class PolicyAdministrator:
+    """Applies bundles. What gateways follow is the one change that `apply` commits."""
+
+    def __init__(self, store: Store, authority: Authority) -> None:
+        self._store = store
+        self._authority = authority
+
+    def apply(self, files: Mapping[str, str], *, actor: str, reason: str, first: bool = False) -> Applied:
+        """Check a bundle and make it the active one.
+
+        Args:
+            files: text by relative path.
+            actor: who applies it.
+            reason: why; stands in the history.
+            first: the system is empty: groups that the bundle names are made rather than missed.
+
+        Raises:
+            BundleRefused: errors of form, schema, lint or tests; all of them.
+            Refused: under it nobody could administer Limen.
+        """
+        report = check_bundle(files, groups=None if first else self._authority.groups())
+        errors = tuple(finding for finding in report.findings if finding.severity is Severity.ERROR)
+        failed = tuple(
+            Finding(
+                result.file, result.line, 1, "test-failed", f"{result.name}: {result.why}.", "Mend either."
+            )
+            for result in report.results
+            if not result.passed
+        )
+        if errors or failed:
+            raise BundleRefused(errors + failed)
+        bundle = report.bundle
+        assert bundle is not None
+        active = load_bundle(BundleFact("active", bundle.id, dict(files)))
+        self._demand_administrable(active)
+        with self._store.transaction(actor, reason) as tx:
+            before = bundles.active(tx.connection)
+            if before is not None and before.info.id == bundle.id:
+                return Applied(bundle.id, before.info.serial, False, report.findings)
+            if first:
+                for group in sorted(
+                    named_groups(bundle.policies) - {g.id for g in directory.list_groups(tx.connection)}
+                ):
+                    directory.create_group(tx, group)
+            serial = bundles.apply(tx, bundle.id, files)
+            publish_secrets(tx, injected_secrets(bundle.catalogue))
+        return Applied(bundle.id, serial, True, report.findings)
+
+    def rollback(self, serial: int, *, actor: str, reason: str) -> Applied:
+        """Apply a bundle of the history again; it is checked as any other."""
+        with self._store.read() as connection:
+            entry = bundles.get(connection, str(serial))
+        return self.apply(entry.files, actor=actor, reason=reason or f"rollback to serial {serial}")
+
+    def _demand_administrable(self, active: ActiveBundle) -> None:
+        """Refuse a bundle under which neither the host operator nor any active person may administer."""
+        operator = self._authority.workload(HOST_OPERATOR)
+        resource = self._authority.resource_in(active, ADMIN_RESOURCE)
+        if operator is not None:
+            request = AccessRequest(
+                DecisionId("0" * 32), self._authority.now(), HOST_OPERATOR, "admin", ADMIN_RESOURCE
+            )
+            if decide(request, Facts(subject=operator, resource=resource), active.policies).allowed:
+                return
+        _, classes = self._authority.who_can("admin", ADMIN_RESOURCE, active)
+        if not any(found.allowed for found in classes):
+            raise Refused(
+                "Under this bundle nobody could administer Limen.",
+                remedy='Permit action "admin" on App::"limen" to a group that has an active member.',
+                code="LOCKED_OUT",
+            )
+
+
+def injected_secrets(catalogue: Catalogue) -> frozenset[str]:
+    """Return the names of secrets that gateways must use."""
+    found = (app.identity.basic_secret for app in catalogue.apps.values())
+    return frozenset(name for name in found if name)
+
+
+def named_groups(policies: tuple[Policy, ...]) -> frozenset[str]:
+    """Return the groups that policies name."""
+    found: set[str] = set()
+    todo: list[object] = [policy.est for policy in policies]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, Mapping):
+            if part.get("type") == "Group" and isinstance(part.get("id"), str):
+                found.add(part["id"])
+            todo.extend(part.values())
+        elif isinstance(part, list | tuple):
+            todo.extend(part)
+    return frozenset(found)

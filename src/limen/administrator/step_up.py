@@ -1,0 +1,138 @@
+"""Step-up: what a session lacks, what can bring it, and the forms' part of bringing it.
+
+A passkey or a provider brings it through their own sign-in, which raises the session that the browser
+presents. A *fresh* sign-in replaces what the session proves, because its age is the age of all of it.
+A second factor alone adds to it, and leaves the age as it was.
+"""
+
+from typing import Literal, get_args
+
+import msgspec
+
+from limen.administrator.desk import Desk
+from limen.administrator.ledger import Entry
+from limen.administrator.session_values import Over, Proof, SignedIn, TooMany, Visit, Wrong
+from limen.core.ids import Instant
+from limen.core.secret import Secret
+from limen.information.identity import known_browser, throttle
+from limen.information.identity.assurance import OIDC_PREFIX, PASSWORD, Assurance, assess_methods
+from limen.information.identity.passwords import PasswordVerdict
+from limen.store import credentials as keys
+from limen.store.credentials import Credentials
+from limen.store.sessions import Session
+
+NeedId = Literal["second-factor", "passkey", "fresh-sign-in"]
+NEEDS: frozenset[str] = frozenset(get_args(NeedId))
+FRESH_S = 900  # how young a "fresh" sign-in is where nobody says (15 minutes)
+
+SENTENCES = {
+    "second-factor": "Confirm with your second factor to go on.",
+    "passkey": "Confirm with a passkey to go on.",
+    "fresh-sign-in": "Sign in once more to go on: it has been a while.",
+}
+
+
+class Need(msgspec.Struct, frozen=True):
+    """What a session must achieve, and how young the sign-in that achieves it must be."""
+
+    id: str
+    max_age_s: int | None = None
+
+    @property
+    def age_s(self) -> int | None:
+        """The bound on the age of the sign-in, if there is one."""
+        return FRESH_S if self.id == "fresh-sign-in" and self.max_age_s is None else self.max_age_s
+
+
+def is_met(need: Need | None, session: Session, now: Instant) -> bool:
+    """Return whether a session has what is needed already."""
+    if need is None:
+        return True
+    if need.age_s is not None and now - session.auth_at > need.age_s:
+        return False
+    if need.id == "second-factor":
+        return session.aal >= 2
+    return session.phishing_resistant if need.id == "passkey" else need.id == "fresh-sign-in"
+
+
+def methods_for(need: Need, owner: Credentials) -> frozenset[str]:
+    """Return what this person can use for it: of password, totp, recovery, passkey."""
+    has = owner.second_factors
+    if need.id == "passkey":
+        return has & {"passkey"}
+    if need.age_s is None:
+        return has
+    if "totp" in has and owner.password_hash:
+        return frozenset({"password"}) | (has - {"recovery"})
+    if has:
+        return has & {"passkey"}
+    return frozenset({"password"}) if owner.password_hash else frozenset()
+
+
+def providers_for(session: Session) -> tuple[str, ...]:
+    """Return the providers through which this session was begun, and can be begun anew."""
+    return tuple(m.removeprefix(OIDC_PREFIX) for m in session.methods if m.startswith(OIDC_PREFIX))
+
+
+class StepUp:
+    """The typed part of step-up: password and code."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def owner(self, session: Session) -> Credentials | None:
+        """Return the credentials behind a session."""
+        with self._desk.ledger.store.read() as connection:
+            return keys.load_credentials(connection, session.person)
+
+    def typed(
+        self, need: Need, password: Secret[str], code: str, visit: Visit
+    ) -> Wrong | TooMany | Over | SignedIn:
+        """Check what was typed, all at once, so that a wrong password does not test the code."""
+        session = visit.presented
+        owner = self.owner(session) if session else None
+        if session is None or owner is None:
+            return Over()
+        asked = methods_for(need, owner)
+        charges = self._charges(owner.person, visit, with_password="password" in asked)
+        with self._desk.ledger.entry(owner.person, "attempt a step-up", ip=visit.browser.ip) as entry:
+            wait_s = self._desk.charge(entry.tx.connection, charges)
+        if wait_s:
+            return TooMany(wait_s)
+        if "password" in asked:
+            right = self._desk.hasher.check(owner.password_hash, password) is not PasswordVerdict.WRONG
+        else:
+            right = bool(asked & {"totp", "recovery"})
+        with self._desk.ledger.entry(owner.person, f"step-up: {need.id}", ip=visit.browser.ip) as entry:
+            proof = self._prove(entry, need, session, asked, code) if right else None
+            if proof is None:
+                entry.note("sign_in.failed", target=owner.person, why=f"step-up: {need.id}")
+                return Wrong()
+            self._desk.forgive(entry.tx.connection, charges)
+            return SignedIn(self._desk.sessions.raise_to(entry, session, proof))
+
+    def _charges(self, person: str, visit: Visit, *, with_password: bool) -> tuple[throttle.Charge, ...]:
+        desk = self._desk
+        mark = known_browser.verify_mark(desk.key, person, visit.browser.mark, desk.clock.now())
+        make = throttle.password_charges if with_password else throttle.code_charges
+        return make(person, visit.browser.ip, mark)
+
+    def _prove(
+        self, entry: Entry, need: Need, session: Session, asked: frozenset[str], code: str
+    ) -> Proof | None:
+        """Return what the session proves from now on, or None if something typed was wrong."""
+        connection, now = entry.tx.connection, entry.tx.now
+        owner = keys.load_credentials(connection, session.person)
+        if owner is None or not owner.active_at(now):
+            return None
+        method: str | None = PASSWORD
+        if asked & {"totp", "recovery"}:
+            method = self._desk.spend_code(connection, owner, code)
+        if method is None:
+            return None
+        if need.age_s is not None:
+            methods = tuple(sorted({PASSWORD, method}))
+            return Proof(methods, assess_methods(methods), now)
+        methods = tuple(sorted({*session.methods, method}))
+        before = Assurance(session.aal, phishing_resistant=session.phishing_resistant)
+        return Proof(methods, assess_methods(methods, before), session.auth_at)

@@ -1,0 +1,76 @@
+"""The way to a running system: control's admin API on its Unix socket."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from limen.core.errors import LimenError, Unavailable
+
+TIMEOUT_S = 120.0
+
+
+class AdminClient:
+    """A client of the admin API. Methods return parsed JSON and raise `LimenError` for refusals."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._http = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://limen", timeout=TIMEOUT_S
+        )
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Read; query values that are None are left out."""
+        return self.send("GET", path, params=_given(query))
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Create, or do."""
+        return self.send("POST", path, json=body or {})
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Change some fields."""
+        return self.send("PATCH", path, json=body)
+
+    def put(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Set."""
+        return self.send("PUT", path, json=body or {})
+
+    def delete(self, path: str, **query: Any) -> Any:
+        """Remove."""
+        return self.send("DELETE", path, params=_given(query))
+
+    def send(self, method: str, path: str, **options: Any) -> Any:
+        """Send one request; `options` are httpx's."""
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.TimeoutException:
+            raise Unavailable(
+                f"Limen's control did not answer within {TIMEOUT_S:.0f} s.", remedy="Look at its log."
+            ) from None
+        except httpx.TransportError:
+            raise Unavailable(
+                f"Limen's control does not answer on {self._socket}.",
+                remedy="Start the system with `limen up`, or name its folder with --state DIR.",
+                code="NOT_RUNNING",
+            ) from None
+        if response.is_success:
+            return response.json() if response.content else None
+        raise _refusal(response)
+
+
+def _given(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in query.items() if value is not None}
+
+
+def _refusal(response: httpx.Response) -> LimenError:
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = {}
+    detail = problem.get("detail") or f"Limen's control answered {response.status_code}."
+    error = LimenError(
+        str(detail), remedy=str(problem.get("remedy", "")), code=str(problem.get("code", "ERROR"))
+    )
+    error.findings = problem.get("findings", [])  # type: ignore[attr-defined]
+    return error

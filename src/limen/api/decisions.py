@@ -1,0 +1,86 @@
+"""Recorded decisions over the admin API: search them, show one, derive it again."""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Query
+
+from limen.api.deps import Deps, decided
+from limen.core.errors import LimenError
+from limen.engine.bundle import parse_bundle
+from limen.engine.policies import compile_policies
+from limen.engine.replay import agrees, rederive
+from limen.journal.query import Query as JournalQuery
+from limen.journal.reader import Found, Joined, JournalReader
+
+router = APIRouter(tags=["decisions"])
+
+
+@router.get("/v1/decisions", summary="Search decisions", **decided("read", "decisions"))
+def search(
+    deps: Deps,
+    subject: str | None = None,
+    resource: str | None = None,
+    verdict: str | None = None,
+    policy: str | None = None,
+    text: str | None = None,
+    since_s: float = 86_400,
+    limit: int = Query(default=100, ge=1, le=10_000),
+) -> list[dict[str, Any]]:
+    """Return decisions that fit, the newest last."""
+    query = JournalQuery(
+        subject=subject,
+        resource=resource,
+        verdict=verdict,
+        policy=policy,
+        text=text,
+        since=deps.clock.now() - since_s,
+        limit=limit,
+    )
+    found = JournalReader(deps.journal_root).search(query)
+    return [_row(joined) for joined in reversed(found)]
+
+
+@router.get("/v1/decisions/{decision}", summary="Show a decision", **decided("read", "decisions"))
+def show(decision: str, deps: Deps) -> dict[str, Any]:
+    """Return a decision with its outcome and reasons, and derive it again from its stored inputs."""
+    found = JournalReader(deps.journal_root).find(decision)
+    derived, why_not, reasons = _derive(found)
+    return {
+        "record": _row(Joined(found.decision, found.outcome)),
+        "reasons": reasons,
+        "derived": derived,
+        "agrees": None if derived is None else derived["agrees"],
+        "why_not_derived": why_not,
+    }
+
+
+def _derive(found: Found) -> tuple[dict[str, Any] | None, str, list[str]]:
+    if not found.decision.inputs:
+        return None, "The engine was not asked: the answer needed no policy.", []
+    if found.inputs is None or found.bundle is None:
+        return None, "Its inputs are no longer in the journal.", []
+    try:
+        bundle = parse_bundle(found.bundle.files)
+    except LimenError as error:
+        return None, f"Its bundle cannot be read by this release: {error.message}", []
+    decision = rederive(found.decision, found.inputs, compile_policies(bundle))
+    sentences = {policy.id: policy.reason for policy in bundle.policies}
+    reasons = [sentences[policy] for policy in found.decision.policies if sentences.get(policy)]
+    derived = {
+        "verdict": decision.verdict,
+        "code": decision.code,
+        "policies": decision.policies,
+        "agrees": agrees(found.decision, decision),
+    }
+    return derived, "", reasons
+
+
+def _row(joined: Joined) -> dict[str, Any]:
+    row = dict(msgspec.to_builtins(joined.decision))
+    row.pop("type", None)
+    if joined.outcome is not None:
+        row["status"] = joined.outcome.status
+        row["duration_ms"] = joined.outcome.duration_ms
+        row["bytes_out"] = joined.outcome.bytes_out
+    return row

@@ -1,0 +1,127 @@
+"""People over the admin API."""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from limen.api.deps import Actor, Deps, decided
+from limen.core.entities import Kind, Status
+from limen.store import directory, sessions
+from limen.store.credentials import load_credentials
+
+router = APIRouter(tags=["people"])
+PAGE = 500  # people per query of the store; the answer holds all that match
+
+
+class NewPerson(BaseModel):
+    """A person to add."""
+
+    id: str
+    name: str = ""
+    email: str = ""
+    groups: list[str] = Field(default_factory=list)
+    kind: Kind = Kind.EMPLOYEE
+    expires_at: float | None = None
+    reason: str = ""
+
+
+class PersonChange(BaseModel):
+    """The fields of a person to change; those left out stay. An attribute that is null is removed."""
+
+    name: str | None = None
+    email: str | None = None
+    status: Status | None = None
+    kind: Kind | None = None
+    expires_at: float | None = None
+    attributes: dict[str, str | int | bool | None] | None = None
+    reason: str = ""
+
+
+class Import(BaseModel):
+    """A CSV file to import: all of it, or nothing."""
+
+    csv: str
+    dry_run: bool = False
+    reason: str = ""
+
+
+class Reason(BaseModel):
+    """Why."""
+
+    reason: str = ""
+
+
+@router.get("/v1/people", summary="List people", **decided("read", "people"))
+def list_people(deps: Deps, group: str | None = None, status: Status | None = None) -> list[dict[str, Any]]:
+    """Return everybody, or who is in a group (nested ones too), or of a status."""
+    found: list[directory.Person] = []
+    with deps.store.read() as connection:
+        where = directory.PeopleFilter(status=status)
+        while page := directory.list_people(
+            connection, where, after=found[-1].id if found else "", limit=PAGE
+        ):
+            found += page
+    if group is not None:
+        members = deps.authority.members(group)
+        found = [person for person in found if person.id in members]
+    return [msgspec.to_builtins(person) for person in found]
+
+
+@router.post("/v1/people", summary="Add a person", status_code=201, **decided("admin", "people"))
+def add_person(body: NewPerson, deps: Deps, actor: Actor) -> dict[str, Any]:
+    """Add a person, and return a one-time link with which they set up sign-in."""
+    with deps.store.transaction(actor, body.reason) as tx:
+        directory.create_person(
+            tx, body.id, name=body.name, email=body.email, kind=body.kind, expires_at=body.expires_at
+        )
+        for group in body.groups:
+            directory.add_member(tx, group, body.id)
+        link = deps.new_link(tx, body.id)
+        person = directory.get_person(tx.connection, body.id)
+    return {**msgspec.to_builtins(person), "enrolment_link": link}
+
+
+@router.post("/v1/people/import", summary="Import people from CSV", **decided("admin", "people"))
+def import_people(body: Import, deps: Deps, actor: Actor) -> dict[str, Any]:
+    """Import a CSV file. One wrong line, and nothing is imported; every wrong line is named."""
+    with deps.store.transaction(actor, body.reason) as tx:
+        report = directory.import_csv(tx, body.csv, dry_run=body.dry_run)
+    return dict(msgspec.to_builtins(report))
+
+
+@router.get("/v1/people/{person}", summary="Show a person", **decided("read", "people"))
+def show_person(person: str, deps: Deps) -> dict[str, Any]:
+    """Return a person with factors and live sessions."""
+    with deps.store.read() as connection:
+        found = directory.get_person(connection, person)
+        credentials = load_credentials(connection, person)
+        live = sessions.list_sessions(connection, person)
+    factors = sorted(credentials.second_factors) if credentials else []
+    return {**msgspec.to_builtins(found), "second_factors": factors, "sessions": [one.id for one in live]}
+
+
+@router.patch("/v1/people/{person}", summary="Change a person", **decided("admin", "people"))
+def change_person(person: str, body: PersonChange, deps: Deps, actor: Actor) -> dict[str, Any]:
+    """Change a person; what they may do follows at once."""
+    given = body.model_dump(exclude_unset=True, exclude={"reason", "attributes"})
+    with deps.store.transaction(actor, body.reason) as tx:
+        if body.attributes is not None:
+            before = directory.get_person(tx.connection, person).attributes
+            merged = {**before, **body.attributes}
+            given["attributes"] = {key: value for key, value in merged.items() if value is not None}
+        found = directory.update_person(tx, person, **given)
+        if found.status is not Status.ACTIVE:
+            deps.end_sessions(tx, None, person)
+    return dict(msgspec.to_builtins(found))
+
+
+@router.post(
+    "/v1/people/{person}/enrolment-link", summary="Make an enrolment link", **decided("admin", "people")
+)
+def make_link(person: str, body: Reason, deps: Deps, actor: Actor) -> dict[str, str]:
+    """Return a one-time link, valid one hour, with which a person sets up sign-in."""
+    with deps.store.transaction(actor, body.reason) as tx:
+        directory.get_person(tx.connection, person)
+        return {"enrolment_link": deps.new_link(tx, person)}

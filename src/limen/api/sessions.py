@@ -1,0 +1,45 @@
+"""Sessions over the admin API."""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+
+from limen.api.deps import Actor, Deps, decided
+from limen.core.errors import NotFound
+from limen.store import directory, sessions
+
+router = APIRouter(tags=["sessions"])
+
+
+@router.get("/v1/sessions", summary="List live sessions", **decided("read", "sessions"))
+def list_sessions(deps: Deps, person: str | None = None) -> list[dict[str, Any]]:
+    """Return live sessions, and the apps that each has opened."""
+    with deps.store.read() as connection:
+        live = sessions.list_sessions(connection, person)
+        apps = {one.id: sessions.list_app_sessions(connection, one.id) for one in live}
+    rows = []
+    for one in live:
+        row = msgspec.to_builtins(one)
+        for hidden in ("token_hash", "old_token_hash"):
+            row.pop(hidden)
+        rows.append({**row, "apps": sorted({app.app for app in apps[one.id]})})
+    return rows
+
+
+@router.delete(
+    "/v1/sessions/{session}", summary="End a session", status_code=204, **decided("admin", "sessions")
+)
+def end_session(session: str, deps: Deps, actor: Actor, reason: str = "") -> None:
+    """End a session and every app session below it."""
+    with deps.store.transaction(actor, reason) as tx:
+        if deps.end_sessions(tx, session, None) == 0:
+            raise NotFound(f"There is no live session '{session}'.", remedy="See `limen session list`.")
+
+
+@router.delete("/v1/sessions", summary="End all sessions of a person", **decided("admin", "sessions"))
+def end_all(person: str, deps: Deps, actor: Actor, reason: str = "") -> dict[str, int]:
+    """End all sessions of a person."""
+    with deps.store.transaction(actor, reason) as tx:
+        directory.get_person(tx.connection, person)
+        return {"ended": deps.end_sessions(tx, None, person)}

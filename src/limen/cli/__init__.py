@@ -1,0 +1,1 @@
+"""The command line: a client of control's admin API, and the commands that start processes."""

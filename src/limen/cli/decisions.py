@@ -1,0 +1,118 @@
+"""`limen decisions`: what was decided, for whom, and why; each can be derived again."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from limen.cli.output import (
+    JsonOption,
+    StateOption,
+    connect,
+    out,
+    print_json,
+    print_rows,
+    render_cell,
+    render_instant,
+)
+from limen.core.errors import Invalid
+
+app = typer.Typer(no_args_is_help=True, help="Decisions: tail, show, search.")
+
+POLL_S = 0.5
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+COLUMNS = {
+    "AT": "at",
+    "VERDICT": "verdict",
+    "WHO": "subject",
+    "ACTION": "action",
+    "RESOURCE": "resource",
+    "WHY": "code",
+    "POLICIES": "policies",
+    "STATUS": "status",
+    "ID": "id",
+}
+
+
+@app.command()
+def search(
+    state: StateOption = None,
+    subject: Annotated[str | None, typer.Option(help='A username, or User::"ada".')] = None,
+    resource: Annotated[str | None, typer.Option(help='An app, a route (app/route), or App::"wiki".')] = None,
+    verdict: Annotated[str | None, typer.Option(help="allow or deny.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Only decisions that this policy determined.")] = None,
+    since: Annotated[str, typer.Option(help="How far back: 30m, 12h, 7d.")] = "24h",
+    text: Annotated[str | None, typer.Option(help="Anywhere in host, path or address.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest last.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Search decisions."""
+    rows = connect(state).get(
+        "/v1/decisions",
+        subject=subject,
+        resource=resource,
+        verdict=verdict,
+        policy=policy,
+        since_s=parse_duration(since, "--since"),
+        text=text,
+        limit=limit,
+    )
+    print_rows(rows, COLUMNS, as_json=as_json, empty="No decision fits.")
+
+
+@app.command()
+def tail(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Print decisions as they are made, until Ctrl-C."""
+    client = connect(state)
+    seen: set[str] = set()
+    started_at = time.time()
+    while True:
+        window_s = time.time() - started_at + 2
+        for row in client.get("/v1/decisions", since_s=min(window_s, 30), limit=10_000):
+            if row["id"] not in seen and row["at"] >= started_at:
+                seen.add(row["id"])
+                print_json(row) if as_json else out.print(render_line(row), markup=False)
+        time.sleep(POLL_S)
+
+
+@app.command()
+def show(decision: str, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Show a decision, and derive it again from its stored inputs."""
+    found = connect(state).get(f"/v1/decisions/{decision}")
+    if as_json:
+        print_json(found)
+        return
+    for key, value in found["record"].items():
+        out.print(f"{key:<10} {render_cell(value)}", markup=False)
+    for reason in found["reasons"]:
+        out.print(f"reason     {reason}", markup=False)
+    if found["derived"] is None:
+        out.print(f"derived    {found['why_not_derived']}", markup=False)
+    else:
+        word = "agrees" if found["agrees"] else "DISAGREES"
+        out.print(
+            f"derived    {found['derived']['verdict']} {found['derived']['code']}: {word}", markup=False
+        )
+    if found["agrees"] is False:
+        raise Invalid("The stored decision is not what its inputs give.", remedy="Tell your security team.")
+
+
+def render_line(row: dict[str, Any]) -> str:
+    """Return a decision as one line."""
+    who = row.get("subject") or "nobody"
+    what = f"{row['action']} {row['resource']}"
+    why = " ".join((row["code"], *row.get("policies", ())))
+    when = render_instant(row["at"])
+    return f"{when} {row['verdict']:<5} {who} {what} {row.get('path', '')} {why} {row['id']}"
+
+
+def parse_duration(text: str, field: str) -> float:
+    """Return the seconds of `30m`, `12h`, `7d`.
+
+    Raises:
+        Invalid: not of that form.
+    """
+    number, unit = text[:-1], text[-1:]
+    if unit not in UNITS_S or not number.isdigit():
+        raise Invalid(f"{field}: '{text}' is not a duration.", remedy="Write 30m, 12h or 7d.")
+    return float(int(number) * UNITS_S[unit])

@@ -1,0 +1,127 @@
+"""How commands print: a table for people, JSON for programs, one sentence with a remedy for errors."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from limen.core.errors import Invalid, LimenError
+
+if TYPE_CHECKING:
+    from limen.api.client import AdminClient
+
+StateOption = Annotated[
+    Path | None,
+    typer.Option("--state", help="The system's state folder. Else LIMEN_STATE, else this folder's bundle."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; stands in the journal.")]
+
+INSTANT_MIN = 1e9  # greater floats in listings are instants: since 2001
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def connect(state: Path | None) -> "AdminClient":
+    """Return a client of the system that the command means."""
+    from limen.api.client import AdminClient
+    from limen.services.state import StateDir
+
+    return AdminClient(StateDir.find(state).socket("admin"))
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value, nothing else."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str
+) -> None:
+    """Print a listing. `columns` maps the heading to the key."""
+    if as_json:
+        print_json(list(rows))
+        return
+    if not rows:
+        out.print(empty, markup=False)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(render_cell(row.get(key)) for key in columns.values()))
+    out.print(table)
+
+
+def print_fields(value: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print one thing, a field a line."""
+    if as_json:
+        print_json(value)
+        return
+    width = max((len(key) for key in value), default=0)
+    for key, field in value.items():
+        out.print(f"{key.replace('_', ' '):<{width}}  {render_cell(field)}", markup=False)
+
+
+def render_cell(value: Any) -> str:
+    """Return a value as people read it."""
+    if value is None or (isinstance(value, Mapping | list | tuple) and not value):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return render_instant(value) if value > INSTANT_MIN else f"{value:g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={render_cell(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(render_cell(part) for part in value)
+    return str(value)
+
+
+def render_instant(at: float) -> str:
+    """Return an instant in UTC, to the second."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def parse_instant(text: str | None, field: str) -> float | None:
+    """Return Unix seconds of an ISO date or date and time; a bare date means its end, UTC.
+
+    Raises:
+        Invalid: not a date.
+    """
+    if text is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid(
+            f"{field}: '{text}' is not a date.", remedy="Write 2027-01-31 or 2027-01-31T18:00:00+01:00."
+        ) from None
+    if len(text) == len("2027-01-31"):
+        parsed = parsed.replace(hour=23, minute=59, second=59)
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+
+
+def print_error(error: LimenError) -> None:
+    """Print an error: what is wrong, and what to do next."""
+    for finding in getattr(error, "findings", ()):
+        print_finding(finding)
+    err.print(f"limen: {error.message}", style="red", markup=False)
+    if error.remedy:
+        err.print(f"       {error.remedy}", markup=False)
+
+
+def print_finding(finding: Any) -> None:
+    """Print one finding of a bundle, in the form that editors jump to."""
+    if isinstance(finding, Mapping):
+        where = f"{finding['file']}:{finding['line']}:{finding['column']}"
+        text = f"{where}: {finding['severity']} {finding['id']}: {finding['message']} {finding['remedy']}"
+    else:
+        text = str(finding)
+    err.print(text, markup=False)

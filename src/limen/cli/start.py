@@ -1,0 +1,176 @@
+"""The commands that begin: init, protect, up, demo; and the processes they are made of."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limen import __version__
+from limen.cli.output import JsonOption, StateOption, connect, err, out, print_fields
+from limen.core.errors import Conflict, Invalid, NotFound
+
+DEFAULT_PORT = 8443
+
+PortOption = Annotated[
+    int, typer.Option(envvar="LIMEN_PORT", help="The gateway's port; 0 takes a free one.", min=0, max=65535)
+]
+ListenOption = Annotated[str, typer.Option(help="The address that the gateway listens on.")]
+MetricsOption = Annotated[
+    str | None, typer.Option("--metrics", help="HOST:PORT for Prometheus, besides the Unix socket.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.callback()(root)
+    for command in (init, protect, up, demo, status, trust, control, gateway):
+        app.command()(command)
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Zero-trust access: every request decided, every decision explained."""
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where the bundle goes.")] = Path(),
+    domain: Annotated[
+        str, typer.Option(help="Apps are at NAME.DOMAIN, sign-in at auth.DOMAIN.")
+    ] = "limen.localhost",
+) -> None:
+    """Write a commented bundle: the domain, starter guardrails, a test."""
+    from limen.engine.starter import starter_files
+
+    files = starter_files(domain)
+    there = [name for name in files if (folder / name).exists()]
+    if there:
+        raise Conflict(f"{folder / there[0]} exists already.", remedy="Choose an empty folder.")
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        out.print(f"wrote {path}", markup=False)
+    out.print("Next: limen protect URL --name NAME --allow group:GROUP, then limen up", markup=False)
+
+
+def protect(
+    url: Annotated[str, typer.Argument(help="Where the app listens, such as http://127.0.0.1:9001.")],
+    name: Annotated[str, typer.Option(help="The app's name: it will be at NAME.DOMAIN.")],
+    allow: Annotated[list[str] | None, typer.Option(help="group:NAME or user:NAME; repeat for more.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="The bundle's folder. Else this one, or above.")] = None,
+) -> None:
+    """Add an app and who may use it to the bundle, and show the difference."""
+    from limen.engine.bundle import parse_bundle
+    from limen.engine.protect import add_app
+    from limen.services.state import BUNDLE_FILE, bundle_folder, read_bundle
+
+    found = folder or bundle_folder(Path.cwd())
+    if found is None:
+        raise NotFound("No limen.yaml here or above.", remedy="Make a bundle with `limen init`.")
+    files = read_bundle(found)
+    before = files[BUNDLE_FILE]
+    after = add_app(before, name=name, upstream=url, allow=tuple(allow or ()))
+    bundle = parse_bundle({**files, BUNDLE_FILE: after})
+    (found / BUNDLE_FILE).write_text(after, "utf-8")
+    for line in difflib.unified_diff(
+        before.splitlines(), after.splitlines(), BUNDLE_FILE, BUNDLE_FILE, lineterm=""
+    ):
+        style = {"+": "green", "-": "red"}.get(line[:1])
+        out.print(line, style=style, markup=False)
+    app = bundle.catalogue.apps[name]
+    out.print(
+        f"\n{name} will be at https://{app.host}. Serve it: `limen up`, or `limen policy apply`.",
+        markup=False,
+    )
+    if not allow:
+        out.print("Nobody may use it yet: add --allow, or write a policy.", markup=False)
+
+
+def up(
+    folder: Annotated[
+        Path | None, typer.Argument(help="The bundle's folder. Else this one, or above.")
+    ] = None,
+    state: StateOption = None,
+    port: PortOption = DEFAULT_PORT,
+    listen: ListenOption = "127.0.0.1",
+    metrics: MetricsOption = None,
+) -> None:
+    """Serve a bundle: control and gateway on this machine, until Ctrl-C."""
+    from limen.services.state import bundle_folder
+    from limen.services.up import UpOptions, run_up
+
+    found = folder or bundle_folder(Path.cwd())
+    if found is None:
+        raise NotFound("No limen.yaml here or above.", remedy="Make a bundle with `limen init`.")
+    run_up(UpOptions(bundle=found, state=state, port=port, listen=listen, metrics=metrics))
+
+
+def demo(
+    port: PortOption = DEFAULT_PORT,
+    state: StateOption = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Write where everything is, as JSON, once it serves.")
+    ] = None,
+    tour: Annotated[
+        bool, typer.Option("--tour", help="Play five scenes with real requests, then stop.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a throw-away system: sign-in, three apps, four people, things to try."""
+    from limen.services.demo.run import DemoOptions, run_demo
+
+    run_demo(DemoOptions(port=port, state=state, ready_file=ready_file, tour=tour, as_json=as_json))
+
+
+def status(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Show whether the system is whole: control, gateway, bundle, ages."""
+    print_fields(connect(state).get("/v1/status"), as_json=as_json)
+
+
+def trust(state: StateOption = None) -> None:
+    """Say how to make this machine and its browsers trust the development certificates."""
+    from limen.enforcement.certificates import trust_instructions
+    from limen.services.state import StateDir
+
+    root = StateDir.find(state).root / "ca"
+    out.print(trust_instructions(root), markup=False)
+
+
+def control(
+    state: Annotated[Path, typer.Option(help="The state folder; made if it is new.")],
+    bundle: Annotated[Path | None, typer.Option(help="The bundle to apply if none is active.")] = None,
+    public_port: Annotated[
+        int, typer.Option(help="The port under which browsers reach the gateway.")
+    ] = DEFAULT_PORT,
+    metrics: MetricsOption = None,
+) -> None:
+    """Run control: sign-in, directory, policy administration, the change feed."""
+    from limen.services.control import ControlOptions, run_control
+
+    run_control(ControlOptions(state=state, bundle=bundle, public_port=public_port, metrics=metrics))
+
+
+def gateway(
+    state: Annotated[Path, typer.Option(help="The state folder that control made.")],
+    port: PortOption = DEFAULT_PORT,
+    listen: ListenOption = "127.0.0.1",
+    metrics: MetricsOption = None,
+) -> None:
+    """Run a gateway: Envoy, the decision service, a replica of the facts."""
+    from limen.services.gateway import GatewayOptions, run_gateway
+
+    if port == 0:
+        raise Invalid("--port: a gateway needs a port of its own.", remedy="Name one, such as 8443.")
+    err.print(f"limen gateway on {listen}:{port}", markup=False)
+    run_gateway(GatewayOptions(state=state, port=port, listen=listen, metrics=metrics))

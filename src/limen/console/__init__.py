@@ -1,0 +1,1 @@
+"""What people see: sign-in, the denial, my apps, sessions and keys. Server-rendered, no build step."""

@@ -1,0 +1,135 @@
+"""What each page is given: one table, read by `pages.render`, the tests and the routes' authors.
+
+A page refuses a context that lacks a required key or has one it does not know, so a misspelt key is
+found by the first test that renders the page. Instants are Unix seconds; text is plain, never markup.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class Page(msgspec.Struct, frozen=True):
+    """The context of one template: keys it must be given, and those that have a default."""
+
+    required: tuple[str, ...] = ()
+    optional: Mapping[str, Any] = {}
+
+
+EVERY_PAGE: Mapping[str, Any] = {
+    "csrf": "",  # value of the hidden field `csrf`, also sent by passkey.js as `x-limen-csrf`
+    "domain": "",  # `limen.localhost`
+    "person": None,  # {username, name} of who is signed in, or is signing in
+    "auth_url": "",  # `https://auth.limen.localhost:8443` on app hosts; empty on the auth host itself
+    "now": None,  # instant of the answer: ages are then said in words
+}
+
+ACCOUNT_URLS: Mapping[str, str] = {
+    "session_end": "/account/sessions/end",  # field `id`
+    "everywhere": "/logout/everywhere",
+    "passkey_remove": "/account/passkey/remove",  # field `id`
+    "totp_start": "/account/totp",
+    "totp_remove": "/account/totp/remove",
+    "recovery": "/account/recovery",
+    "token_create": "/tokens",  # fields `app`, `name`
+    "token_revoke": "/tokens/revoke",  # field `hash`
+}
+"""Where the forms of `account.html` post to, unless the context's `urls` says otherwise."""
+
+PAGES: Mapping[str, Page] = {
+    # Posts `username`, `password`. `providers`: [{name, url}] of upstream identity providers.
+    "login.html": Page(
+        required=("action",),
+        optional={
+            "error": "",
+            "username": "",
+            "providers": (),
+            "passkey": True,
+            "app": None,
+            "flow": "",
+            "passkey_options_url": "/login/passkey/options",
+            "passkey_url": "/login/passkey",
+        },
+    ),
+    # Posts `code` with `method` = totp | recovery. `methods` is any collection of totp, passkey, recovery.
+    "code.html": Page(
+        required=("action", "methods"),
+        optional={
+            "error": "",
+            "app": None,
+            "flow": "",
+            "restart_url": "/login",
+            "passkey_options_url": "/login/passkey/options",
+            "passkey_url": "/login/passkey",
+        },
+    ),
+    # `need` = second-factor | passkey | fresh-sign-in. Posts `password` and/or `code` with `method`;
+    # `methods` is any collection of password, totp, passkey, recovery.
+    "stepup.html": Page(
+        required=("need", "sentence", "action", "methods"),
+        optional={
+            "error": "",
+            "app": None,
+            "flow": "",
+            "enrol_url": "/account#passkeys",  # where a missing passkey is added
+            "cancel_url": "",
+            "passkey_options_url": "/login/passkey/options",
+            "passkey_url": "/login/passkey",
+        },
+    ),
+    # `step` = password: posts `password`, `password_again` (and `username`, `name`, `email` when
+    # `person` is None); choose: posts `method` = passkey | totp; totp: posts `code` (its other button
+    # `method=passkey`); passkey: JSON, or posts `method=totp`; recovery: posts `kept=yes`.
+    # `values` refills {username, name, email}. `position` = (1, 3) says "Step 1 of 3".
+    "enrol.html": Page(
+        required=("action", "step"),
+        optional={
+            "error": "",
+            "values": {},
+            "qr_svg": "",  # from `pages.qr_svg(uri)`
+            "secret": "",
+            "recovery_codes": (),
+            "flow": "",
+            "position": None,
+            "password_min": 15,  # characters
+            "methods": ("passkey", "totp"),
+            "passkey_options_url": "/enrol/passkey/options",
+            "passkey_url": "/enrol/passkey",
+        },
+    ),
+    # `reasons`: sentences. `remedies`: [{id, sentence, url, button}], needed together; `url` may be None.
+    # `request`: {method, path, at}. `owner`: who looks after the resource; `owner_url`: mailto: or https:.
+    "denied.html": Page(
+        required=("decision_id", "app", "title", "reasons"),
+        optional={
+            "remedies": (),
+            "owner": None,
+            "owner_url": "",
+            "request": None,
+            "action": "",
+        },
+    ),
+    # `apps`: [{name, url, owner, labels, reachable (True | False | None), why}].
+    "apps.html": Page(required=("apps",), optional={"logout_url": "/logout"}),
+    # `sessions`: [{id, started, seen, ip, agent, current, aal, apps}], `passkeys`: [{id, name, created,
+    # used, backed_up}], `tokens`: [{name, app, expires, hash}], `apps`: names a token may be made for.
+    # `new_token`: {name, app, token, expires}, shown once. `notice`: what was just done.
+    "account.html": Page(
+        required=("sessions", "passkeys", "totp", "recovery_left", "tokens", "apps"),
+        optional={
+            "new_token": None,
+            "notice": "",
+            "error": "",
+            "urls": ACCOUNT_URLS,
+            "logout_url": "/logout",
+            "passkey_options_url": "/account/passkey/options",
+            "passkey_url": "/account/passkey",
+        },
+    ),
+    # `actions`: [{url, label, method ("get" | "post")}]. `door` = open | ajar | closed.
+    "message.html": Page(
+        required=("title", "sentences"),
+        optional={"actions": (), "door": "ajar", "decision_id": "", "flow": ""},
+    ),
+}

@@ -1,0 +1,121 @@
+"""Step-up and sign-out of somebody who is signed in."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form
+from starlette.responses import Response
+
+from limen.administrator.session_life import SessionEvent
+from limen.administrator.session_values import SignedIn
+from limen.administrator.step_up import SENTENCES, is_met, methods_for, providers_for
+from limen.console import answers, cookies
+from limen.console.destinations import Target, render_flow
+from limen.console.guard import AnyCaller, Caller, FormCaller
+from limen.console.sign_in_routes import error_words, finish, read_target, status_of
+from limen.core.secret import Secret
+
+router = APIRouter()
+
+Text = Annotated[str, Form()]
+
+
+@router.get("/login/step-up")
+def step_up_page(caller: AnyCaller, flow: str = "") -> Response:
+    """Ask for what the session lacks."""
+    target = read_target(caller, flow)
+    if caller.session is None:
+        return answers.redirect(answers.with_flow("/login", target))
+    if is_met(target.wanted, caller.session, caller.parts.deps.clock.now()):
+        return answers.redirect(answers.next_url(caller, caller.session, target))
+    return _step_up(caller, target)
+
+
+@router.post("/login/step-up")
+def step_up(caller: FormCaller, password: Text = "", code: Text = "", flow: Text = "") -> Response:
+    """Check what was typed."""
+    target = read_target(caller, flow)
+    if caller.session is None or target.wanted is None:
+        return answers.redirect(answers.with_flow("/login", target))
+    answer = caller.parts.step_up.typed(target.wanted, Secret(password), code, caller.visit)
+    answers.count(caller, answer)
+    if isinstance(answer, SignedIn):
+        return finish(caller, answer, target)
+    return _step_up(caller, target, error=error_words(answer), status=status_of(answer))
+
+
+@router.get("/logout")
+def sign_out_page(caller: AnyCaller) -> Response:
+    """Ask before signing out: a link alone signs nobody out."""
+    if caller.session is None:
+        return _signed_out(caller)
+    return answers.message(
+        caller,
+        "Sign out?",
+        "This ends your session in this browser, and in every app that it has opened.",
+        actions=[
+            {"url": "/logout", "label": "Sign out", "method": "post"},
+            {"url": "/logout/everywhere", "label": "Sign out everywhere", "method": "post"},
+            {"url": "/", "label": "Stay signed in", "method": "get"},
+        ],
+        door="open",
+    )
+
+
+@router.post("/logout")
+def sign_out(caller: FormCaller) -> Response:
+    """End this session and every app session below it."""
+    if caller.session is not None:
+        caller.parts.sessions.end(
+            caller.session.id, SessionEvent.SIGN_OUT, actor=caller.session.person, why="signed out"
+        )
+    return _signed_out(caller)
+
+
+@router.post("/logout/everywhere")
+def sign_out_everywhere(caller: FormCaller) -> Response:
+    """End every session of this person."""
+    if caller.session is not None:
+        person = caller.session.person
+        caller.parts.sessions.end_person(
+            person, actor=person, why="signed out everywhere", event=SessionEvent.SIGN_OUT
+        )
+    return _signed_out(caller)
+
+
+def _signed_out(caller: Caller) -> Response:
+    caller.__dict__["session"] = None  # it has just ended
+    response = answers.message(
+        caller,
+        "You are signed out",
+        "Every app that this session had opened is closed.",
+        actions=[{"url": "/login", "label": "Sign in again", "method": "get"}],
+        door="closed",
+    )
+    cookies.clear_cookie(response, cookies.SESSION)
+    return response
+
+
+def _step_up(caller: Caller, target: Target, *, error: str = "", status: int = 200) -> Response:
+    session, need = caller.session, target.wanted
+    owner = caller.parts.step_up.owner(session) if session else None
+    if session is None or owner is None or need is None:
+        return answers.redirect(answers.with_flow("/login", target))
+    methods = methods_for(need, owner)
+    configured = {config.name for config in caller.parts.deps.catalogue().oidc}
+    providers = [name for name in providers_for(session) if name in configured]
+    if not methods and providers:
+        return answers.redirect(answers.with_flow(f"/oidc/{providers[0]}/start", target))
+    return answers.page(
+        caller,
+        "stepup.html",
+        status=status,
+        need=need.id,
+        sentence=SENTENCES[need.id],
+        action="/login/step-up",
+        methods=methods,
+        error=error,
+        app=target.app or None,
+        flow=render_flow(target),
+        cancel_url="/",
+        passkey_options_url="/login/passkey/options?step=up",
+    )

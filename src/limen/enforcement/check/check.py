@@ -1,0 +1,231 @@
+"""The check: from a request as Envoy tells it to the answer that Envoy gets. No sockets, no waiting.
+
+Where something must be waited for (control, an explanation), `answer` returns a value that says so, and
+the shell comes back with it.
+
+Laws:
+    C1 recorded first. A `Reply` that allows has an entry; the shell writes it before the answer leaves.
+    C2 fails closed. Whatever fails on the way is a 503, never a 200.
+    C3 rubbish is free. A token that was not issued here is refused by its MAC, and control is not asked.
+"""
+
+import structlog
+
+from limen.core.decision import AccessRequest, Code, Explanation, Facts, Network
+from limen.core.errors import Invalid, LimenError
+from limen.core.ids import Instant, new_decision_id
+from limen.core.tokens import TOKEN_LENGTH_MAX, token_hash, verify_token
+from limen.enforcement.check.answer import Answer
+from limen.enforcement.check.bundle_view import BundleView
+from limen.enforcement.check.case import AskControl, Case, Outage, Outcome, Pending, Reply
+from limen.enforcement.check.credentials import read_credentials
+from limen.enforcement.check.parts import CheckParts
+from limen.enforcement.check.places import is_unsafe
+from limen.enforcement.check.recording import Recorder
+from limen.enforcement.check.refusals import OUTAGE, Asked, Refusals
+from limen.enforcement.check.request import (
+    FETCH_SITE,
+    HOST,
+    ORIGIN,
+    PEER,
+    UPGRADE,
+    BadRequest,
+    CheckRequest,
+    Misdirected,
+    parse_authority,
+    parse_peer,
+    parse_target,
+)
+from limen.enforcement.check.seats import Seat, Seats
+from limen.enforcement.check.verdicts import Verdicts
+
+PEERS_MAX = 4_096  # addresses whose parsed form is kept
+
+log = structlog.get_logger("limen.check")
+
+
+class Check:
+    """Answers requests."""
+
+    def __init__(self, parts: CheckParts) -> None:
+        self._parts = parts
+        self._replica = parts.replica
+        self._seats = Seats(parts.replica)
+        self._refusals = Refusals(parts.pages, parts.make_nonce)
+        self._view = BundleView(parts.replica)
+        self._recorder = Recorder(parts.journal, parts.node, parts.inputs_of)
+        self._verdicts = Verdicts(parts, self._recorder, self._refusals, self._view)
+        self._peers: dict[bytes | None, str] = {}
+        self._last_outage = ""
+
+    def answer(self, request: CheckRequest, *, asked_control: bool = False) -> Outcome:
+        """Answer one request; `asked_control`: the replica has just been brought up to date for it."""
+        try:
+            return self._answer(request, asked_control)
+        except (BadRequest, Misdirected) as error:
+            return self._unreadable(request, error)
+        except Outage as outage:
+            return self._fail(str(outage))
+        except Exception:
+            # Law C2, the one place for it: a bug or a broken part must not open anything, nor end
+            # the connection on which the next request comes.
+            log.exception("check.failed")
+            return Reply(OUTAGE, "outage")
+
+    def explained(self, pending: Pending, explanation: Explanation | None) -> Reply:
+        """Answer a denial, now that its explanation is there (None: it could not be found in time)."""
+        try:
+            return self._verdicts.explained(pending, explanation)
+        except Exception:
+            log.exception("check.failed")  # law C2
+            return Reply(OUTAGE, "outage")
+
+    def settle(self, reply: Reply) -> Answer:
+        """Record what a reply says, and return the answer that may leave now (law C1)."""
+        if reply.entry is not None:
+            try:
+                self._recorder.write(reply.entry)
+            except LimenError as error:
+                return self._fail(error.message).answer
+            except Exception:
+                log.exception("check.not_recorded")  # law C2
+                return OUTAGE
+        return reply.answer
+
+    def _answer(self, request: CheckRequest, asked_control: bool) -> Outcome:
+        started_ns = self._parts.ticks_ns()
+        active = self._view.refresh()
+        asked = self._understand(request)
+        at = self._parts.clock.now()
+        if asked.match.public:
+            return self._public(asked, at, started_ns)
+        seat = self._seat(asked, at, asked_control)
+        if isinstance(seat, AskControl):
+            return seat
+        if seat is None:
+            return Reply(self._refusals.no_session(asked), "no_session")
+        case = Case(asked, _question(asked, at, seat), seat, started_ns)
+        refused = _refused_without_policy(asked)
+        facts = None if refused else self._facts(case.question, asked, seat)
+        if facts is None:
+            return self._verdicts.refused(case, refused or Code.NO_RESOURCE)
+        decision = self._parts.engine.decide(case.question, facts, active.policies)
+        return self._verdicts.of(case, facts, decision)
+
+    def _understand(self, request: CheckRequest) -> Asked:
+        """Read host, path, peer and credentials, strictly."""
+        authority = parse_authority(request.headers.get(HOST, b""))
+        place = self._view.place(authority.host)
+        if place is None:
+            raise Misdirected("No app of this system has this address.", remedy="Check the address.")
+        target = parse_target(request.target, encoded_slash=place.app.allow_encoded_slash)
+        match = place.match(request.method, target)
+        ip = self._peer(request.headers.get(PEER))
+        return Asked(request, authority, place, target, match, ip, read_credentials(request))
+
+    def _peer(self, raw: bytes | None) -> str:
+        ip = self._peers.get(raw)
+        if ip is None:
+            try:
+                ip = parse_peer(raw)
+            except ValueError:
+                raise Outage("Envoy did not say who the client is") from None
+            if len(self._peers) >= PEERS_MAX:
+                self._peers.clear()
+            self._peers[raw] = ip
+        return ip
+
+    def _public(self, asked: Asked, at: Instant, started_ns: int) -> Reply:
+        """Answer a public path. A stale catalogue cannot say what is public."""
+        age_s = self._replica.age_s(self._parts.clock.boot_s())
+        if age_s > asked.place.staleness_max_s(asked.match):
+            raise Outage(f"the replica is older than {asked.place.staleness_max_s(asked.match):.0f} s")
+        case = Case(asked, _question(asked, at, None), None, started_ns)
+        if _is_stream(asked.request):
+            return self._verdicts.refused(case, Code.STREAM_REFUSED)
+        return self._verdicts.public(case)
+
+    def _seat(self, asked: Asked, at: Instant, asked_control: bool) -> Seat | AskControl | None:
+        """Return the session of the request's token; or that control must be asked (laws F4, C3)."""
+        token, kind = asked.credentials.token, asked.credentials.kind
+        if token is None or len(token) > TOKEN_LENGTH_MAX or not token.isascii():
+            return None
+        seat = self._seats.find(token_hash(token), app=asked.place.app.name, kind=kind, at=at)
+        if seat is not None or asked_control:
+            return seat
+        try:
+            verified = verify_token(self._parts.token_key, token)
+        except Invalid:
+            return None
+        return AskControl() if verified.seq > self._replica.seq else None
+
+    def _facts(self, question: AccessRequest, asked: Asked, seat: Seat) -> Facts | None:
+        replica = self._replica
+        resource = replica.closure(question.resource)
+        if resource is None:
+            return None
+        return Facts(
+            subject=seat.subject,
+            resource=resource,
+            session=seat.facts,
+            network=Network(question.ip),
+            grants=() if seat.subject is None else replica.grants(seat.subject, resource, question.at),
+            age_s=replica.age_s(self._parts.clock.boot_s()),
+            staleness_max_s=asked.place.staleness_max_s(asked.match),
+            seq=replica.seq,
+        )
+
+    def _unreadable(self, request: CheckRequest, error: BadRequest | Misdirected) -> Reply:
+        status, kind = (400, "bad_request") if isinstance(error, BadRequest) else (421, "misdirected")
+        try:
+            return Reply(self._refusals.unreadable(request, status, error), kind)
+        except Exception:
+            log.exception("check.failed")  # law C2
+            return Reply(OUTAGE, "outage")
+
+    def _fail(self, why: str) -> Reply:
+        """Answer that nothing can be decided, and log it when it begins."""
+        if why != self._last_outage:
+            self._last_outage = why
+            log.error("check.outage", why=why)
+        return Reply(OUTAGE, "outage")
+
+
+def _question(asked: Asked, at: Instant, seat: Seat | None) -> AccessRequest:
+    return AccessRequest(
+        id=new_decision_id(at),
+        at=at,
+        subject=None if seat is None else seat.ref,
+        action=asked.match.action,
+        resource=asked.match.resource,
+        session_id=None if seat is None else seat.session.id,
+        method=asked.request.method,
+        host=asked.authority.host,
+        path=asked.target.path,
+        ip=asked.ip,
+    )
+
+
+def _refused_without_policy(asked: Asked) -> Code | None:
+    """Return why a request is refused whatever policies say."""
+    if _is_stream(asked.request):
+        return Code.STREAM_REFUSED
+    if is_unsafe(asked.request.method) and _comes_from_elsewhere(asked):
+        return Code.CROSS_APP
+    return None
+
+
+def _is_stream(request: CheckRequest) -> bool:
+    return UPGRADE in request.headers or request.method == "CONNECT"
+
+
+def _comes_from_elsewhere(asked: Asked) -> bool:
+    """Say whether a page of another origin sent this: apps of one domain are same-site to each other.
+
+    Source: Fetch metadata (W3C), RFC 6454. A request with neither header is no browser's.
+    """
+    headers = asked.request.headers
+    origin = headers.get(ORIGIN)
+    if origin is not None:
+        return not asked.place.is_own_or_trusted(origin.decode("latin-1"), asked.authority.port)
+    return headers.get(FETCH_SITE, b"none") not in (b"same-origin", b"none")

@@ -1,0 +1,116 @@
+"""Which Limen token a request carries, and how to take it off before the app sees the request."""
+
+import base64
+import binascii
+import re
+from typing import Literal
+
+import msgspec
+
+from limen.core.tokens import TOKEN_LENGTH_MAX
+from limen.enforcement.check.request import AUTHORIZATION, COOKIE, LIMEN_TOKEN, BadRequest, CheckRequest
+
+SESSION_COOKIE = "__Host-limen"
+FLOW_COOKIE = "__Host-limen-flow"
+CURED_COOKIE = "__Host-limen-cured"
+
+_OURS = b"__Host-limen"
+_JOINED = re.compile(rb",[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+=")
+"""Where a comma begins another pair, two `Cookie` headers were sent (RFC 6265 §5.4 allows one)."""
+
+_TOKEN_SHAPE = re.compile(r"l1\.[A-Za-z0-9._-]+")
+_SCHEME_MAX = 2 * TOKEN_LENGTH_MAX + 512  # characters of an Authorization header that may hold a token
+
+TokenKind = Literal["cookie", "token"]
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What a request carries of ours, and what is left of it without.
+
+    Attributes:
+        token: the one token to look at, or None.
+        kind: where it came from: a `cookie` session or a client `token`; each is good there only.
+        cookie: what is left of the Cookie header; None when it needs no change.
+        authorization_is_ours: the Authorization header holds a Limen token.
+        flow, cured: values of the sign-in cookies.
+    """
+
+    token: str | None = None
+    kind: TokenKind = "cookie"
+    cookie: str | None = None
+    authorization_is_ours: bool = False
+    flow: str = ""
+    cured: str = ""
+
+
+NOTHING = Credentials()
+
+
+def read_credentials(request: CheckRequest) -> Credentials:
+    """Find the token: `X-Limen-Token`, then Bearer or Basic password, then the cookie.
+
+    Two session cookies are none: a browser holds one `__Host-` cookie of a name, so the other was put
+    there by somebody else, and guessing which is whose is how sessions get swapped.
+
+    Raises:
+        BadRequest: two `Cookie` headers.
+    """
+    headers = request.headers
+    raw_cookie = headers.get(COOKIE)
+    if raw_cookie is None:
+        if AUTHORIZATION not in headers and LIMEN_TOKEN not in headers:
+            return NOTHING
+        found = NOTHING
+    else:
+        if b"," in raw_cookie and _JOINED.search(raw_cookie):
+            raise BadRequest("More than one Cookie header was sent.", remedy="Send one Cookie header.")
+        found = NOTHING if _OURS not in raw_cookie else _read_cookie(raw_cookie)
+    client, ours = _client_token(request)
+    if client is None:
+        return found
+    return msgspec.structs.replace(found, token=client, kind="token", authorization_is_ours=ours)
+
+
+def _read_cookie(raw: bytes) -> Credentials:
+    kept: list[str] = []
+    sessions: list[str] = []
+    flow = cured = ""
+    for pair in raw.decode("utf-8", "surrogateescape").split(";"):
+        name, mark, value = pair.strip(" \t").partition("=")
+        if mark and name == SESSION_COOKIE:
+            sessions.append(value)
+        elif mark and name == FLOW_COOKIE:
+            flow = value
+        elif mark and name == CURED_COOKIE:
+            cured = value
+        elif pair and SESSION_COOKIE not in name:
+            kept.append(pair.strip(" \t"))
+    token = sessions[0] if len(sessions) == 1 else None
+    return Credentials(token, "cookie", "; ".join(kept), False, flow, cured)
+
+
+def _client_token(request: CheckRequest) -> tuple[str | None, bool]:
+    """Return the client token, and whether the Authorization header is ours."""
+    authorization = _from_authorization(request.header(AUTHORIZATION))
+    explicit = request.headers.get(LIMEN_TOKEN)
+    if explicit is not None:
+        return explicit.decode("latin-1"), authorization is not None
+    return authorization, authorization is not None
+
+
+def _from_authorization(value: str) -> str | None:
+    """Return what looks like a Limen token. The app's own credentials do not, and stay."""
+    if not value or len(value) > _SCHEME_MAX:
+        return None
+    scheme, _, rest = value.partition(" ")
+    rest = rest.strip()
+    if scheme.lower() == "bearer":
+        text = rest
+    elif scheme.lower() == "basic":
+        try:
+            text = base64.b64decode(rest, validate=True).decode("latin-1").partition(":")[2]
+        except binascii.Error:
+            return None
+    else:
+        return None
+    return text if _TOKEN_SHAPE.fullmatch(text) else None

@@ -1,0 +1,90 @@
+"""Places: for each host of the catalogue, what a request there is for."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from limen.core.catalogue import AppConfig, Catalogue
+from limen.core.resources import READ_METHODS, RouteMatch, RouteTable
+from limen.enforcement.check.request import BadRequest, Target
+
+ADMIN_STALENESS_MAX_S = 30.0  # architecture §3, law F3: `admin`, whatever the resource says
+
+
+class Place:
+    """One app, as seen from the wire.
+
+    Attributes:
+        app: its configuration.
+        auth_host: where one signs in for it.
+        origins: origins that may call it from a page of theirs (CORS).
+        trusted_hosts: hosts of the apps that may post here.
+    """
+
+    def __init__(self, app: AppConfig, catalogue: Catalogue) -> None:
+        self.app = app
+        self.auth_host = catalogue.auth_host
+        self.origins = frozenset(app.cors.origins) if app.cors else frozenset()
+        self.trusted_hosts = tuple(catalogue.apps[name].host for name in app.trusts if name in catalogue.apps)
+        self._table = RouteTable(app)
+        self._folded = _folded_table(app)
+        self._mixed = any(route.path != route.path.lower() for route in app.routes)
+
+    def match(self, method: str, target: Target) -> RouteMatch:
+        """Return what the request is for.
+
+        Raises:
+            BadRequest: the app could read the path as another part of itself than Limen does: by
+                `%2F`, or by upper and lower case.
+        """
+        path = target.readings[0]
+        found = self._table.match(method, path)
+        for reading in target.readings[1:]:
+            if self._table.match(method, reading) != found:
+                raise _ambiguous("an escaped slash")
+        if self._folded is not None:
+            lowered = path.lower()
+            if self._mixed or lowered != path:
+                folded = self._folded.match(method, lowered)
+                if folded != found and not folded.public:
+                    raise _ambiguous("upper and lower case")
+        return found
+
+    def staleness_max_s(self, match: RouteMatch) -> float:
+        """Return how old the facts may be (law F3)."""
+        if match.action == "admin":
+            return min(self.app.staleness_max_s, ADMIN_STALENESS_MAX_S)
+        return self.app.staleness_max_s
+
+    def is_own_or_trusted(self, origin: str, port: str) -> bool:
+        """Say whether a page of `origin` may send unsafe requests here. `port` is that of the request."""
+        return (
+            origin == f"https://{self.app.host}{port}"
+            or origin in self.origins
+            or any(origin == f"https://{host}{port}" for host in self.trusted_hosts)
+        )
+
+
+def read_places(catalogue: Catalogue) -> Mapping[bytes, Place]:
+    """Return the places of a catalogue by host, as bytes of the wire."""
+    return {app.host.encode(): Place(app, catalogue) for app in catalogue.apps.values()}
+
+
+def is_unsafe(method: str) -> bool:
+    """Say whether a method may change something."""
+    return method not in READ_METHODS
+
+
+def _folded_table(app: AppConfig) -> RouteTable | None:
+    """Return the routes in lower case; None when there are none, or when case tells them apart."""
+    lowered = tuple(msgspec.structs.replace(route, path=route.path.lower()) for route in app.routes)
+    if not lowered or len({route.path for route in lowered}) < len({route.path for route in app.routes}):
+        return None
+    return RouteTable(msgspec.structs.replace(app, routes=lowered))
+
+
+def _ambiguous(why: str) -> BadRequest:
+    return BadRequest(
+        f"The path differs from a part of this app that has rules of its own only by {why}.",
+        remedy="Use the address that the app itself links to.",
+    )

@@ -1,0 +1,137 @@
+"""The shell of the check: HTTP/1.1 with Envoy on a Unix socket, one question at a time a connection."""
+
+import asyncio
+from time import perf_counter
+from typing import cast
+
+import httptools
+import structlog
+
+from limen.core.errors import LimenError
+from limen.enforcement.check.answer import Answer, render_answer
+from limen.enforcement.check.case import AskControl, Outcome, Pending, Reply
+from limen.enforcement.check.check import Check
+from limen.enforcement.check.metrics import Tally
+from limen.enforcement.check.ports import ControlPort, Explainer
+from limen.enforcement.check.refusals import OUTAGE
+from limen.enforcement.check.request import CheckRequest
+
+log = structlog.get_logger("limen.check")
+
+
+class Shell:
+    """Waits on the check's behalf, and settles what it answers."""
+
+    def __init__(self, check: Check, control: ControlPort, explainer: Explainer, tally: Tally) -> None:
+        self.check = check
+        self.tally = tally
+        self.connections: set[CheckProtocol] = set()
+        self.waiting: set[asyncio.Task[None]] = set()
+        self._control = control
+        self._explainer = explainer
+
+    async def wait(self, request: CheckRequest, outcome: Outcome) -> Reply:
+        """Return the reply, after whatever must be waited for."""
+        try:
+            return await self._wait(request, outcome)
+        except Exception:
+            log.exception("check.failed")  # law C2: an outage now, rather than Envoy's timeout later
+            return Reply(OUTAGE, "outage")
+
+    async def _wait(self, request: CheckRequest, outcome: Outcome) -> Reply:
+        if isinstance(outcome, AskControl):
+            try:
+                await self._control.ask()
+            except LimenError:
+                return Reply(OUTAGE, "outage")  # control is away: never a login redirect (law F4)
+            outcome = self.check.answer(request, asked_control=True)
+        if isinstance(outcome, Pending):
+            case = outcome.case
+            explanation = await self._explainer.find(case.question, outcome.facts, outcome.decision)
+            outcome = self.check.explained(outcome, explanation)
+        assert isinstance(outcome, Reply), "control is asked once"
+        return outcome
+
+
+class CheckProtocol(asyncio.Protocol):
+    """One connection of Envoy's."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._waiting: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are not subclasses
+        self._shell.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End: nobody waits for an answer any more."""
+        self._transport = None
+        self._shell.connections.discard(self)
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Read. What is not HTTP, or comes before the last answer left, ends the connection."""
+        if self._waiting is not None:
+            self.close()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            # An upgrade was answered when its headers were complete; no more HTTP follows it.
+            if self._waiting is None:
+                self.close()
+
+    def close(self) -> None:
+        """End the connection, after what was written."""
+        if self._transport is not None:
+            self._transport.close()
+
+    # --- what the parser calls -------------------------------------------------------------------
+
+    def on_url(self, url: bytes) -> None:
+        """Take the request target; it may come in pieces."""
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header."""
+        name = name.lower()
+        headers = self._headers
+        headers[name] = value if name not in headers else headers[name] + b"," + value
+
+    def on_message_complete(self) -> None:
+        """Answer."""
+        began = perf_counter()
+        request = CheckRequest(self._parser.get_method().decode("ascii"), self._target, self._headers)
+        self._target, self._headers = b"", {}
+        if self._waiting is not None:
+            self.close()
+            return
+        outcome = self._shell.check.answer(request)
+        if isinstance(outcome, Reply):
+            self._send(request, outcome, began)
+        else:
+            self._waiting = asyncio.get_running_loop().create_task(self._wait(request, outcome, began))
+            self._shell.waiting.add(self._waiting)
+            self._waiting.add_done_callback(self._shell.waiting.discard)
+
+    async def _wait(self, request: CheckRequest, outcome: Outcome, began: float) -> None:
+        reply = await self._shell.wait(request, outcome)
+        self._waiting = None
+        self._send(request, reply, began)
+
+    def _send(self, request: CheckRequest, reply: Reply, began: float) -> None:
+        if self._transport is None:
+            return
+        answer: Answer = self._shell.check.settle(reply)
+        self._transport.write(render_answer(answer, head=request.method == "HEAD"))
+        if not self._parser.should_keep_alive():
+            self._transport.close()
+        kind = reply.kind if answer is reply.answer else "outage"
+        self._shell.tally.note(kind, perf_counter() - began)

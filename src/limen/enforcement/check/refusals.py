@@ -1,0 +1,286 @@
+"""Refusals: every answer that does not let a request go on (`design/decision.md`, Enforcement answers)."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from limen.core.changes import PersonFact
+from limen.core.decision import AUTH_REMEDIES, Code, Explanation, Remedy
+from limen.core.errors import Invalid
+from limen.core.ids import Instant
+from limen.core.resources import RouteMatch
+from limen.enforcement.check.answer import Answer, Header, problem
+from limen.enforcement.check.credentials import FLOW_COOKIE, Credentials
+from limen.enforcement.check.identity import DECISION_ID
+from limen.enforcement.check.places import Place
+from limen.enforcement.check.ports import Pages
+from limen.enforcement.check.request import (
+    FETCH_MODE,
+    ORIGIN,
+    REFERER,
+    Authority,
+    CheckRequest,
+    Target,
+    is_navigation,
+)
+
+RETURN_MAX = 2_000  # characters of a return path: with the rest it stays below what servers take
+FLOW_COOKIE_MAX_AGE_S = 600
+RETRY_AFTER_S = 5
+
+_NONCE = re.compile(r"[0-9a-f]{32}")
+
+ACR_VALUES = {
+    "second-factor": "http://schemas.openid.net/pape/policies/2007/06/multi-factor",  # OpenID PAPE
+    "passkey": "phr",  # OpenID EAP ACR Values 1.0: phishing-resistant
+}
+"""What a step-up challenge (RFC 9470) asks for."""
+
+NEEDS = ("passkey", "second-factor", "fresh-sign-in")
+"""Cures by authentication, the strongest first: it achieves the weaker ones with it."""
+
+BUTTONS = {
+    "second-factor": "Use a second factor",
+    "passkey": "Use a passkey",
+    "fresh-sign-in": "Sign in again",
+}
+
+CODE_SENTENCES: dict[Code, str] = {
+    Code.NO_PERMIT: "No policy permits this.",
+    Code.FORBIDDEN: "A policy forbids this.",
+    Code.POLICY_ERROR: "A policy could not be evaluated, so nothing is opened.",
+    Code.NO_RESOURCE: "This part of the app is not known.",
+    Code.SUBJECT_UNKNOWN: "Your account is not in the directory any more.",
+    Code.SUBJECT_SUSPENDED: "Your account is suspended.",
+    Code.SUBJECT_ENDED: "Your account has been closed.",
+    Code.SUBJECT_EXPIRED: "Your account has expired.",
+    Code.QUARANTINED: "Your account is quarantined until somebody has looked at it.",
+    Code.CROSS_APP: "Another site tried to send this in your name.",
+    Code.STREAM_REFUSED: "Live connections are not open through Limen yet.",
+}
+"""Why, when no policy says so itself."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A request as far as it was understood: what refusals are written for. `ip` is the client's."""
+
+    request: CheckRequest
+    authority: Authority
+    place: Place
+    target: Target
+    match: RouteMatch
+    ip: str
+    credentials: Credentials
+
+
+class Refusals:
+    """Writes refusals. `make_nonce` gives 32 fresh hex digits."""
+
+    def __init__(self, pages: Pages, make_nonce: Callable[[], str]) -> None:
+        self._pages = pages
+        self._make_nonce = make_nonce
+
+    def unreadable(self, request: CheckRequest, status: int, error: Invalid) -> Answer:
+        """Answer a request that is not understood (400), or meant for another host (421)."""
+        title = "This address is not understood" if status == 400 else "This address leads nowhere"
+        if is_navigation(request):
+            return self._page(
+                status, "message.html", title=title, sentences=[error.message, error.remedy], door="closed"
+            )
+        return problem(status, error.code, title, error.message, more={"remedy": error.remedy})
+
+    def no_session(self, asked: Asked) -> Answer:
+        """Send a navigation to sign-in; tell a client that it must sign in."""
+        if is_navigation(asked.request):
+            return self._to_sign_in(asked, "")
+        login_url = _origin(asked) + _page_path(asked)
+        headers = (("www-authenticate", f'Bearer realm="{asked.place.app.name}"'), *cors_headers(asked))
+        if asked.request.headers.get(FETCH_MODE) is None:
+            # git and pip send a password only when asked for one. A browser would show a dialogue
+            # of its own, so a page's fetch is not asked.
+            headers += (("www-authenticate", f'Basic realm="{asked.place.app.name}", charset="UTF-8"'),)
+        return problem(
+            401,
+            Code.NO_SESSION,
+            "Sign in first",
+            "This app opens to people who are signed in.",
+            headers=headers,
+            more={"login_url": login_url},
+        )
+
+    def step_up(self, asked: Asked, decision_id: str, explanation: Explanation) -> Answer:
+        """Send a navigation to prove more; challenge a client to (RFC 9470)."""
+        need, max_age_s = cure(explanation.remedies)
+        if is_navigation(asked.request):
+            age = "" if max_age_s is None else f"&max_age={max_age_s}"
+            return self._to_sign_in(asked, f"&need={need}{age}", decision_id)
+        sentence = " ".join(remedy.sentence for remedy in explanation.remedies)
+        challenge = [
+            f'Bearer realm="{asked.place.app.name}"',
+            'error="insufficient_user_authentication"',
+            f'error_description="{_quotable(sentence)}"',
+        ]
+        if need in ACR_VALUES:
+            challenge.append(f'acr_values="{ACR_VALUES[need]}"')
+        if max_age_s is not None:
+            challenge.append(f'max_age="{max_age_s}"')
+        headers = (
+            ("www-authenticate", ", ".join(challenge)),
+            (DECISION_ID, decision_id),
+            *cors_headers(asked),
+        )
+        more = {"decision_id": decision_id, "login_url": _origin(asked) + _page_path(asked), "cure": need}
+        return problem(
+            401, "INSUFFICIENT_USER_AUTHENTICATION", "Prove more", sentence, headers=headers, more=more
+        )
+
+    def denied(
+        self,
+        asked: Asked,
+        decision_id: str,
+        code: Code,
+        *,
+        at: Instant,
+        explanation: Explanation | None = None,
+        who: PersonFact | None = None,
+    ) -> Answer:
+        """Say no, why, and what would make it a yes. `who` is the person signed in, or None."""
+        reasons = explanation.reasons if explanation else ()
+        reasons = reasons or (CODE_SENTENCES.get(code, "This is not open to you."),)
+        remedies = explanation.remedies if explanation else ()
+        headers: tuple[Header, ...] = ((DECISION_ID, decision_id),)
+        if not is_navigation(asked.request):
+            more = {"decision_id": decision_id, "remedies": [remedy.id for remedy in remedies]}
+            headers += cors_headers(asked)
+            return problem(403, code, "Not open to you", " ".join(reasons), headers=headers, more=more)
+        nonce, cookie = self._flow(asked)
+        if any(remedy.id in AUTH_REMEDIES for remedy in remedies):
+            headers += (cookie,)
+        return self._page(
+            403,
+            "denied.html",
+            headers,
+            decision_id=decision_id,
+            app=asked.place.app.name,
+            title="This door stays closed for now",
+            reasons=list(reasons),
+            remedies=[_button(asked, remedy, nonce) for remedy in remedies],
+            owner=(explanation.owner if explanation else None) or asked.place.app.owner,
+            request={"method": asked.request.method, "path": asked.target.path, "at": at},
+            person=None if who is None else {"username": who.id, "name": who.name},
+            auth_url=_auth_origin(asked),
+            now=at,
+        )
+
+    def _to_sign_in(self, asked: Asked, need: str, decision_id: str = "") -> Answer:
+        nonce, cookie = self._flow(asked)
+        location = ("location", authorize_url(asked, nonce, need))
+        headers: tuple[Header, ...] = (location, cookie, ("cache-control", "no-store"))
+        return Answer(302, (*headers, (DECISION_ID, decision_id)) if decision_id else headers)
+
+    def _flow(self, asked: Asked) -> tuple[str, Header]:
+        """Return the nonce of this browser's flow, the one it has if it has one, and its cookie."""
+        known = asked.credentials.flow
+        nonce = known if _NONCE.fullmatch(known) else self._make_nonce()
+        attributes = f"Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={FLOW_COOKIE_MAX_AGE_S}"
+        return nonce, ("set-cookie", f"{FLOW_COOKIE}={nonce}; {attributes}")
+
+    def _page(
+        self, status: int, template: str, headers: tuple[Header, ...] = (), /, **context: Any
+    ) -> Answer:
+        body = self._pages.render(template, **context).encode()
+        return Answer(status, (*self._pages.headers.items(), *headers), body)
+
+
+OUTAGE = problem(
+    503,
+    "UNAVAILABLE",
+    "Limen cannot answer right now",
+    "Nothing is open while access cannot be decided. Try again shortly.",
+    headers=(("retry-after", str(RETRY_AFTER_S)),),
+)
+
+
+def _button(asked: Asked, remedy: Remedy, nonce: str) -> dict[str, Any]:
+    url = None
+    if remedy.id in AUTH_REMEDIES:
+        age = "" if remedy.max_age_s is None else f"&max_age={remedy.max_age_s}"
+        url = authorize_url(asked, nonce, f"&need={remedy.id}{age}")
+    return {"id": remedy.id, "sentence": remedy.sentence, "url": url, "button": BUTTONS.get(remedy.id)}
+
+
+def cure(remedies: tuple[Remedy, ...]) -> tuple[str, int | None]:
+    """Return the one sign-in that achieves all `remedies`, and how old it may be."""
+    ids = {remedy.id for remedy in remedies}
+    need = next(name for name in NEEDS if name in ids)
+    ages = [remedy.max_age_s for remedy in remedies if remedy.max_age_s is not None]
+    return need, min(ages, default=None)
+
+
+def is_cured_by_signing_in(explanation: Explanation | None) -> bool:
+    """Say whether signing in again, and nothing else, would open it."""
+    return (
+        explanation is not None
+        and bool(explanation.remedies)
+        and all(remedy.id in AUTH_REMEDIES for remedy in explanation.remedies)
+    )
+
+
+def authorize_url(asked: Asked, nonce: str, need: str) -> str:
+    """Return where sign-in for this request begins; the hash binds it to the browser's flow cookie."""
+    bound = hashlib.sha256(nonce.encode()).hexdigest()
+    return (
+        f"{_auth_origin(asked)}/authorize?app={asked.place.app.name}"
+        f"&return={quote(_return_path(asked), safe='/')}&nonce={bound}{need}"
+    )
+
+
+def cors_headers(asked: Asked) -> tuple[Header, ...]:
+    """Return what lets a page of a listed origin read a refusal (Fetch standard, CORS protocol)."""
+    origin = asked.request.header(ORIGIN)
+    if not asked.place.origins:
+        return ()
+    if origin not in asked.place.origins:
+        return (("vary", "origin"),)
+    return (
+        ("access-control-allow-origin", origin),
+        ("access-control-allow-credentials", "true"),
+        ("access-control-expose-headers", "www-authenticate, x-limen-decision-id"),
+        ("vary", "origin"),
+    )
+
+
+def _origin(asked: Asked) -> str:
+    return f"https://{asked.authority.host}{asked.authority.port}"
+
+
+def _auth_origin(asked: Asked) -> str:
+    return f"https://{asked.place.auth_host}{asked.authority.port}"
+
+
+def _return_path(asked: Asked) -> str:
+    """Return where to go after sign-in: here, or for a form that was posted, the page it stood on."""
+    if asked.request.method not in ("GET", "HEAD"):
+        return _page_path(asked)
+    whole = asked.target.path + asked.target.query
+    if len(whole) <= RETURN_MAX:
+        return whole
+    return asked.target.path if len(asked.target.path) <= RETURN_MAX else "/"
+
+
+def _page_path(asked: Asked) -> str:
+    """Return the path of the page that sent the request, when it is of this app; else the front page."""
+    referer = urlsplit(asked.request.header(REFERER))
+    same = f"{referer.scheme}://{referer.netloc}" == _origin(asked)
+    path = referer.path + (f"?{referer.query}" if referer.query else "")
+    plain = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
+    return path if same and plain and len(path) <= RETURN_MAX else "/"
+
+
+def _quotable(text: str) -> str:
+    """Return text that may stand in a quoted string (RFC 9110 §5.6.4, RFC 6749 §5.2's characters)."""
+    return re.sub(r"[^ !#-\[\]-~]", "", text)

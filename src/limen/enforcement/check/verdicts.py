@@ -1,0 +1,128 @@
+"""Verdicts: from a case that is decided to its answer and its record."""
+
+from limen.core.decision import ENGINE_CODES, Code, Decision, Explanation, Facts, Verdict
+from limen.core.ids import BundleId, Instant
+from limen.enforcement.check.answer import Answer
+from limen.enforcement.check.assertion import RENEW_S, assertion_claims
+from limen.enforcement.check.bundle_view import BundleView
+from limen.enforcement.check.case import Case, Outcome, Pending, Reply
+from limen.enforcement.check.identity import DECISION_ID, going_on, identity_headers, removals
+from limen.enforcement.check.parts import CheckParts
+from limen.enforcement.check.places import Place
+from limen.enforcement.check.recording import Entry, Recorder
+from limen.enforcement.check.refusals import OUTAGE, Refusals, cure, is_cured_by_signing_in
+from limen.enforcement.check.seats import Seat
+
+SEEN_EVERY_S = 30.0  # control learns of a session in use no more often
+
+EXPLAINED = frozenset({Code.NO_PERMIT, Code.FORBIDDEN, Code.POLICY_ERROR})
+"""Denials by policy: the only ones that the engine is asked to explain."""
+
+
+class Verdicts:
+    """Answers cases under the bundle of `view`."""
+
+    def __init__(self, parts: CheckParts, recorder: Recorder, refusals: Refusals, view: BundleView) -> None:
+        self._parts = parts
+        self._recorder = recorder
+        self._refusals = refusals
+        self._view = view
+
+    def of(self, case: Case, facts: Facts, decision: Decision) -> Outcome:
+        """Answer what the engine decided, unless its explanation must be found first."""
+        if decision.allowed:
+            return self._allow(case, facts, decision)
+        pending = Pending(case, facts, decision)
+        if decision.code in ENGINE_CODES:
+            return Reply(OUTAGE, "outage", self._entry(case, decision, facts))
+        if decision.code not in EXPLAINED:
+            return self.explained(pending, None)
+        known = self._parts.explainer.cached(case.question, facts, decision)
+        return pending if known is None else self.explained(pending, known)
+
+    def explained(self, pending: Pending, explanation: Explanation | None) -> Reply:
+        """Answer a denial with what is known of its cure."""
+        case, code = pending.case, pending.decision.code
+        entry = self._entry(case, pending.decision, pending.facts, explanation)
+        if explanation is not None and is_cured_by_signing_in(explanation):
+            need, _ = cure(explanation.remedies)
+            if case.asked.credentials.cured != need:  # the same cure twice in a row is a page, not a loop
+                answer = self._refusals.step_up(case.asked, case.question.id, explanation)
+                return Reply(answer, "step_up", entry)
+        return Reply(self._denial(case, code, explanation), "deny", entry)
+
+    def public(self, case: Case) -> Reply:
+        """Let a public path go on without any identity."""
+        decision = Decision(Verdict.ALLOW, Code.PUBLIC, bundle=self._bundle_id())
+        asked = case.asked
+        changes = going_on((), removals(asked.place.app, ()), asked.credentials)
+        answer = Answer(200, ((DECISION_ID, case.question.id), *changes))
+        return Reply(answer, "public", self._entry(case, decision))
+
+    def refused(self, case: Case, code: Code) -> Reply:
+        """Deny what no policy may allow."""
+        decision = Decision(Verdict.DENY, code, bundle=self._bundle_id())
+        return Reply(self._denial(case, code, None), "deny", self._entry(case, decision))
+
+    def _denial(self, case: Case, code: Code, explanation: Explanation | None) -> Answer:
+        return self._refusals.denied(
+            case.asked,
+            case.question.id,
+            code,
+            at=case.question.at,
+            explanation=explanation,
+            who=None if case.seat is None else case.seat.person,
+        )
+
+    def _allow(self, case: Case, facts: Facts, decision: Decision) -> Reply:
+        seat, at = case.seat, case.question.at
+        assert seat is not None, "only a session is allowed"
+        if at >= seat.identity_until or at < seat.identity_until - RENEW_S:
+            self._identify(case.asked.place, seat, at)
+        if at - seat.seen_at >= SEEN_EVERY_S or at < seat.seen_at:
+            seat.seen_at = at
+            self._parts.note_seen(seat.session.id, at)
+        changes = going_on(seat.identity, seat.removed, case.asked.credentials)
+        answer = Answer(200, ((DECISION_ID, case.question.id), *changes))
+        return Reply(answer, "allow", self._entry(case, decision, facts))
+
+    def _identify(self, place: Place, seat: Seat, at: Instant) -> None:
+        """Write what the app is told of this person, once in a while."""
+        assert seat.person is not None, "nobody is allowed who is not in the directory"
+        claims = assertion_claims(
+            seat.person, seat.facts, issuer=f"https://{place.auth_host}", audience=place.app.name, at=at
+        )
+        secret = self._parts.replica.secret(place.app.identity.basic_secret)
+        basic = None if secret is None else self._parts.unseal(secret)
+        seat.identity = identity_headers(place.app, seat.person, self._parts.signer.sign(claims), basic)
+        seat.removed = removals(place.app, seat.identity)
+        seat.identity_until = at + RENEW_S
+
+    def _entry(
+        self,
+        case: Case,
+        decision: Decision,
+        facts: Facts | None = None,
+        explanation: Explanation | None = None,
+    ) -> Entry:
+        inputs_id, inputs, active = "", None, self._view.active
+        if facts is not None and case.seat is not None and active is not None:
+            key = (facts.resource.digest, tuple([grant.id for grant in facts.grants]))
+            inputs_id = case.seat.inputs.get(key, "")
+            if not inputs_id:
+                inputs_id = self._recorder.inputs_id(case.question, facts, active.policies)
+                case.seat.inputs[key] = inputs_id
+            inputs = self._recorder.inputs(inputs_id, case.question, facts, active.policies)
+        return self._recorder.entry(
+            case.question,
+            decision,
+            bundle=self._view.fact,
+            took_us=(self._parts.ticks_ns() - case.started_ns) // 1_000,
+            age_s=0.0 if facts is None else round(facts.age_s, 3),
+            remedies=() if explanation is None else tuple([remedy.id for remedy in explanation.remedies]),
+            inputs_id=inputs_id,
+            inputs=inputs,
+        )
+
+    def _bundle_id(self) -> BundleId:
+        return BundleId("" if self._view.active is None else self._view.active.id)

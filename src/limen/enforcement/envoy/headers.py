@@ -1,0 +1,121 @@
+"""Which request headers never come in from outside, and which the check sees.
+
+Everything here is exact or a pattern over lower-case names; Envoy has lowered them before it asks.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+PEER = "x-limen-peer"
+"""The client's true address, noted by Envoy."""
+
+RAW_TOKEN = "x-limen-token"  # noqa: S105 - a header's name
+DECISION_ID = "x-limen-decision-id"
+FIRST_COOKIE = "x-limen-first-cookie"
+"""The first `Cookie` header as it came. Envoy joins several of HTTP/1 with a comma on their way to the
+check, which cannot tell that comma from one inside a cookie; it differs from this copy only if there were
+several. (HTTP/2's parts of one cookie header are joined by Envoy before, and count as one.)"""
+
+FOREIGN_PREFIXES = ("x-original-", "x-envoy-", "x-rewrite-", "x-auth-request-", "remote-", "x-authentik-",
+                    "x-pomerium-", "x-ssl-", "x-webauth-", "x-goog-iap-", "x-amzn-oidc-",
+                    "cf-access-", "x-ms-client-principal")  # fmt: skip
+"""What proxies and identity products write, so that no app believes a visitor's copy of it."""
+
+FOREIGN_NAMES = ("forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip",
+                 "x-client-ip", "x-cluster-client-ip", "x-http-method", "x-http-method-override",
+                 "x-method-override", "proxy", "proxy-authorization", "proxy-connection", "x-remote-user",
+                 "x-auth-user", "x-host", "x-http-host-override", "x-forwarded")  # fmt: skip
+"""Single names of the same kind; the method overrides would make a read a write behind the decision."""
+
+SEEN_NAMES = ("host", "cookie", "authorization", "accept", "origin", "referer", "user-agent", "content-type",
+              "x-requested-with", "x-request-id", PEER, RAW_TOKEN, FIRST_COOKIE)  # fmt: skip
+SEEN_PREFIXES = ("sec-fetch-", "access-control-request-")
+
+REPLY_ONLY = (":status", "connection", "content-length", "content-type", "date", "host", "keep-alive",
+              "server", "set-cookie", "transfer-encoding", "x-envoy-auth-headers-to-remove",
+              "x-envoy-upstream-service-time")  # fmt: skip
+"""Headers of the check's allowing answer that belong to that answer; all others go to the app."""
+
+
+def regex(pattern: str) -> dict[str, Any]:
+    """Return Envoy's matcher of the whole string by an RE2 pattern."""
+    return {"safe_regex": {"regex": pattern}}
+
+
+RE2_PROGRAM_MAX = 2_000
+"""Instructions of the largest pattern here; Envoy's own limit, 100, is for patterns of strangers."""
+
+
+def all_but(words: Iterable[str]) -> str:
+    """Return an RE2 pattern that matches every string except `words`. RE2 has no negative look-ahead.
+
+    The pattern follows the words' prefix tree: at each node it leaves the tree by a character that no
+    word has there, or ends where no word ends.
+    """
+    tails = set(words)
+    heads = sorted({word[0] for word in tails if word})
+    if not heads:
+        return ".+" if "" in tails else ".*"
+    branches = [f"{_literal(head)}(?:{all_but(w[1:] for w in tails if w[:1] == head)})" for head in heads]
+    branches.append(f"[^{''.join(_literal(head) for head in heads)}].*")
+    if "" not in tails:
+        branches.append("")
+    return "|".join(branches)
+
+
+def strip_mutations(*, keep_forwarded_for: bool) -> list[dict[str, Any]]:
+    """Return the mutations that run before any filter: what came from outside in our names goes.
+
+    Behind trusted proxies `x-forwarded-for` is read first, and overwritten afterwards (`note_mutations`).
+    """
+    forwarded = ("for",) if keep_forwarded_for else ()
+    patterns = [
+        {"prefix": prefix} for prefix in FOREIGN_PREFIXES
+    ] + [
+        regex("x-limen-(?:" + all_but([RAW_TOKEN.removeprefix("x-limen-")]) + ")"),
+        regex("x-forwarded-(?:" + all_but(forwarded) + ")"),
+    ]  # fmt: skip
+    by_pattern = [{"remove_on_match": {"key_matcher": pattern}} for pattern in patterns]
+    return by_pattern + [{"remove": name} for name in FOREIGN_NAMES]
+
+
+def note_mutations() -> dict[str, Any]:
+    """Return the mutations of the first filter: the one truth about where a request came from."""
+    address = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"
+    request = [
+        overwrite(PEER, address),
+        overwrite(FIRST_COOKIE, "%REQ(COOKIE)%"),
+        overwrite("x-forwarded-for", address),
+        overwrite("x-forwarded-host", "%REQ(:AUTHORITY)%"),
+    ]
+    # Envoy times its calls of the check and tells the client: noise.
+    return {
+        "request_mutations": request,
+        "response_mutations": [{"remove": "x-envoy-upstream-service-time"}],
+    }
+
+
+def overwrite(name: str, value: str) -> dict[str, Any]:
+    """Return a mutation that leaves exactly one header `name`."""
+    return {
+        "append": {
+            "header": {"key": name, "value": value},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }
+    }
+
+
+def seen_by_check() -> dict[str, Any]:
+    """Return the list of request headers that the check receives."""
+    return {
+        "patterns": [{"exact": name} for name in SEEN_NAMES] + [{"prefix": p} for p in SEEN_PREFIXES],
+    }
+
+
+def set_for_app() -> dict[str, Any]:
+    """Return the list of headers of an allowing answer that are set on the app's request."""
+    return {"patterns": [regex(all_but(REPLY_ONLY))]}
+
+
+def _literal(character: str) -> str:
+    return f"\\{character}" if character in r"\-]^.$*+?()[{|" else character

@@ -1,0 +1,279 @@
+"""`limen.yaml` into a catalogue: read by its table of keys, then checked as a whole."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from limen.core.catalogue import (
+    AppConfig,
+    Catalogue,
+    CertificateConfig,
+    CorsConfig,
+    EdgeConfig,
+    IdentityConfig,
+    OidcConfig,
+    RouteConfig,
+    UpstreamTls,
+)
+from limen.core.errors import Finding
+from limen.core.resources import specificity
+from limen.engine.forms import nearest
+from limen.engine.limen_keys import HEADER_PRESETS, LIMEN_YAML
+from limen.engine.read_forms import MISSING, Log, Path, Place, read
+from limen.engine.routes import overlap
+from limen.engine.schema import BUILT_IN_ATTRIBUTES
+from limen.engine.yaml_text import YamlRefused, compose
+
+LIMEN_YAML_FILE = "limen.yaml"
+LABELLED_STALENESS_MAX_S = 30.0  # architecture.md F3
+
+
+class Reading:
+    """The outcome of reading `limen.yaml`: a catalogue of all that could be read, findings, places."""
+
+    def __init__(self, catalogue: Catalogue, log: Log) -> None:
+        self.catalogue = catalogue
+        self.findings: Sequence[Finding] = log.findings
+        self._log = log
+
+        self.named_files = log.named_files
+
+    def at(self, *path: str | int) -> Place:
+        """Return the place of a key or list item."""
+        return self._log.at(path)
+
+
+def parse_limen_yaml(text: str, files: Mapping[str, str]) -> Reading:
+    """Read `limen.yaml`. `files` has the certificates that it may name. Never raises for bad content."""
+    log = Log(LIMEN_YAML_FILE)
+    try:
+        root = compose(text, LIMEN_YAML_FILE)
+    except YamlRefused as refused:
+        log.findings.append(refused.finding)
+        return Reading(Catalogue(domain=""), log)
+    if root is None:
+        log.add((1, 1), "missing-key", "The file is empty.", "Start with `domain: corp.example`.")
+        return Reading(Catalogue(domain=""), log)
+    found = read(root, LIMEN_YAML, log)
+    tree: dict[str, Any] = {} if found is MISSING else found
+    catalogue = _catalogue(tree, files, log)
+    _check_whole(catalogue, log)
+    return Reading(catalogue, log)
+
+
+def _catalogue(tree: Mapping[str, Any], files: Mapping[str, str], log: Log) -> Catalogue:
+    domain = tree.get("domain", "")
+    sessions = tree.get("sessions", {})
+    certificate = tree.get("certificate", {})
+    edge = tree.get("edge", {})
+    whole = {"cert", "key"} <= certificate.keys()
+    return Catalogue(
+        domain=domain,
+        timezone=tree.get("timezone", "UTC"),
+        apps={name: _app(name, domain, app, files, log) for name, app in tree.get("apps", {}).items()},
+        attributes=tree.get("attributes", {}),
+        segments=_segments(tree.get("segments", {})),
+        edge=EdgeConfig(tuple(edge.get("trusted_proxies", ())), edge.get("proxy_protocol", False)),
+        oidc=tuple(_oidc(name, oidc, files, log) for name, oidc in tree.get("oidc", {}).items()),
+        certificate=CertificateConfig(**certificate) if whole else None,
+        session_max_s=sessions.get("max_s", 43_200),
+        session_idle_s=sessions.get("idle_s", 3_600),
+    )
+
+
+def _app(name: str, domain: str, tree: Mapping[str, Any], files: Mapping[str, str], log: Log) -> AppConfig:
+    path: Path = ("apps", name)
+    routes = tuple(_route(route) for route in tree.get("routes", ()) if {"name", "path"} <= route.keys())
+    labelled = bool(tree.get("labels")) or any(route.labels for route in routes)
+    upstream = tuple(tree.get("upstream", ()))
+    tls = tree.get("upstream_tls")
+    encrypted = all(address.startswith("https://") for address in upstream)
+    if tls is not None and not encrypted:
+        log.wrong(
+            (*path, "upstream_tls"),
+            f"`{name}` has `upstream_tls` and an http:// upstream.",
+            "Use https:// for every upstream, or remove `upstream_tls`.",
+        )
+    elif not encrypted and any(address.startswith("https://") for address in upstream):
+        log.wrong((*path, "upstream"), f"`{name}` mixes http and https.", "Use one of the two for all.")
+    return AppConfig(
+        name=name,
+        host=tree.get("host", f"{name}.{domain}"),
+        upstream=upstream,
+        owner=tree.get("owner"),
+        labels=tuple(tree.get("labels", ())),
+        segment=tree.get("segment"),
+        allow=tuple(tree.get("allow", ())),
+        identity=_identity(tree.get("identity", "assertion"), (*path, "identity"), log),
+        upstream_tls=_upstream_tls(tls, files, (*path, "upstream_tls"), log) if encrypted else None,
+        preserve_host=tree.get("upstream_host", "preserve") == "preserve",
+        timeout_s=float(tree.get("timeout_s", 60)),
+        max_body_bytes=tree.get("max_body_bytes", 50_000_000),
+        staleness_max_s=float(tree.get("staleness_max_s", LABELLED_STALENESS_MAX_S if labelled else 300)),
+        allow_encoded_slash="encoded_slash" in tree.get("paths", {}).get("allow", ()),
+        cors=CorsConfig(tuple(tree["cors"].get("origins", ()))) if "cors" in tree else None,
+        routes=routes,
+        trusts=tuple(tree.get("trusts", ())),
+    )
+
+
+def _route(tree: Mapping[str, Any]) -> RouteConfig:
+    return RouteConfig(
+        name=tree["name"],
+        path=tree["path"],
+        methods=tuple(tree.get("methods", ())),
+        action=tree.get("action"),
+        public=tree.get("public", False),
+        labels=tuple(tree.get("labels", ())),
+    )
+
+
+def _identity(tree: Any, path: Path, log: Log) -> IdentityConfig:
+    if isinstance(tree, str) or path in log.spoiled:
+        return IdentityConfig()
+    if len(tree) != 1:
+        log.wrong(
+            path, "`identity` needs exactly one of headers and basic.", "Keep the one that the app needs."
+        )
+        return IdentityConfig()
+    if "basic" in tree:
+        basic = tree["basic"]
+        if ":" in basic.get("user", ""):
+            log.wrong(
+                (*path, "basic", "user"), "A Basic user has no colon (RFC 7617 section 2).", "Remove it."
+            )
+        return IdentityConfig("basic", {}, basic.get("user", ""), basic.get("secret", ""))
+    own = dict(tree["headers"])
+    headers = {**HEADER_PRESETS.get(own.pop("preset", ""), {}), **own}
+    if not headers:
+        log.wrong((*path, "headers"), "`headers` names no header.", "Add `preset:` or `user:`.")
+    if len({header.lower() for header in headers.values()}) < len(headers):
+        log.wrong((*path, "headers"), "Two fields go to one header.", "Give each a header of its own.")
+    return IdentityConfig("headers", headers)
+
+
+def _upstream_tls(
+    tree: Mapping[str, Any] | None, files: Mapping[str, str], path: Path, log: Log
+) -> UpstreamTls | None:
+    if tree is None:
+        return None
+    return UpstreamTls(_pem(tree.get("ca"), files, (*path, "ca"), log), tree.get("name"))
+
+
+def _oidc(name: str, tree: Mapping[str, Any], files: Mapping[str, str], log: Log) -> OidcConfig:
+    given = {key: value for key, value in tree.items() if key not in ("ca", "scopes")}
+    scopes = tuple(tree.get("scopes", ("openid", "profile", "email")))
+    if "openid" not in scopes:
+        log.wrong(
+            ("oidc", name, "scopes"), "`scopes` lacks openid.", "Add openid: without it there is no identity."
+        )
+    base = {"issuer": "", "client_id": ""}
+    ca_pem = _pem(tree.get("ca"), files, ("oidc", name, "ca"), log)
+    return OidcConfig(name=name, scopes=scopes, ca_pem=ca_pem, **{**base, **given})
+
+
+def _pem(file: str | None, files: Mapping[str, str], path: Path, log: Log) -> str | None:
+    if file is None:
+        return None
+    log.named_files |= {file}
+    text = files.get(file)
+    if text is None:
+        near = nearest(file, (name for name in files if name.endswith(".pem")))
+        remedy = f"Did you mean `{near}`?" if near else "Put the file into the bundle's folder."
+        log.wrong(path, f"The bundle has no file `{file}`.", remedy)
+        return None
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        log.wrong(
+            path, f"`{file}` holds no PEM certificate.", "It has lines BEGIN CERTIFICATE and END CERTIFICATE."
+        )
+    if "PRIVATE KEY-----" in text:
+        log.wrong(
+            path, f"`{file}` holds a private key.", "Leave only certificates: a bundle is no place for keys."
+        )
+        return None
+    return text
+
+
+def _segments(tree: Mapping[str, Mapping[str, str]]) -> dict[str, str | None]:
+    segments: dict[str, str | None] = {name: entry.get("in") for name, entry in tree.items()}
+    for above in tuple(segments.values()):
+        if above is not None:
+            segments.setdefault(above, None)  # naming a parent declares it
+    return segments
+
+
+# What only the whole can tell.
+
+
+def _check_whole(catalogue: Catalogue, log: Log) -> None:
+    _check_hosts(catalogue, log)
+    _check_names(catalogue, log)
+    _check_segments(catalogue, log)
+    for app in catalogue.apps.values():
+        _check_routes(app, log)
+    for name in catalogue.attributes:
+        if name in BUILT_IN_ATTRIBUTES:
+            log.wrong(
+                ("attributes", name), f"`{name}` is an attribute of people already.", "Choose another name."
+            )
+    if catalogue.session_idle_s > catalogue.session_max_s:
+        log.wrong(
+            ("sessions", "idle_s"), "`idle_s` is longer than `max_s`.", "Make it shorter than the session."
+        )
+
+
+def _check_hosts(catalogue: Catalogue, log: Log) -> None:
+    owners: dict[str, str] = {}
+    for app in catalogue.apps.values():
+        path: Path = ("apps", app.name, "host")
+        if app.host == catalogue.auth_host or app.host.endswith(f".{catalogue.auth_host}"):
+            log.wrong(path, f"`{app.host}` belongs to sign-in.", "Give the app another host.")
+        elif app.host in owners:
+            log.wrong(
+                path,
+                f"`{app.name}` and `{owners[app.host]}` have the same host {app.host}.",
+                "Give each app a host of its own: a session belongs to one host.",
+            )
+        owners.setdefault(app.host, app.name)
+
+
+def _check_names(catalogue: Catalogue, log: Log) -> None:
+    for app in catalogue.apps.values():
+        for index, other in enumerate(app.trusts):
+            if other not in catalogue.apps:
+                _unknown(("apps", app.name, "trusts", index), "app", other, catalogue.apps, log)
+        if app.segment is not None and app.segment not in catalogue.segments:
+            _unknown(("apps", app.name, "segment"), "segment", app.segment, catalogue.segments, log)
+
+
+def _check_segments(catalogue: Catalogue, log: Log) -> None:
+    for name in catalogue.segments:
+        seen = [name]
+        above = catalogue.segments[name]
+        while above is not None and above not in seen:
+            seen.append(above)
+            above = catalogue.segments[above]
+        if above == name:
+            circle = " in ".join([*seen, name])
+            log.wrong(("segments", name), f"Segments run in a circle: {circle}.", "Remove one `in`.")
+            return
+
+
+def _check_routes(app: AppConfig, log: Log) -> None:
+    for index, route in enumerate(app.routes):
+        for other in app.routes[:index]:
+            path: Path = ("apps", app.name, "routes", index)
+            if route.name == other.name:
+                log.wrong((*path, "name"), f"Two routes are named `{route.name}`.", "Rename one.")
+            if specificity(route) == specificity(other) and overlap(route, other):
+                log.wrong(
+                    (*path, "path"),
+                    f"`{route.path}` and `{other.path}` are equally specific, so neither wins.",
+                    "Make one of them more literal, or give them different methods.",
+                    "equal-routes",
+                )
+
+
+def _unknown(path: Path, what: str, name: str, known: Mapping[str, Any], log: Log) -> None:
+    near = nearest(name, known)
+    remedy = f"Did you mean `{near}`?" if near else f"Declare it under `{what}s:`."
+    log.wrong(path, f"There is no {what} `{name}`.", remedy)

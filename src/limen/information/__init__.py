@@ -1,0 +1,1 @@
+"""Information points (PIP): evidence becomes facts here."""

@@ -1,0 +1,1 @@
+"""The activity log: every decision and change, appended, checksummed, found again."""

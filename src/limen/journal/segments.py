@@ -1,0 +1,290 @@
+"""Segment files: their names, first and last frame, the check at start, and what retention removes.
+
+    JOURNAL/<node>/<boot>-<number>.seg     frames: HEADER, records …, SEAL
+    JOURNAL/<node>/<boot>-<number>.cut     a torn end that was cut off, kept for whoever asks
+
+A boot is one opening of the journal by one writer. A segment with a SEAL is never written again; the
+seal carries a checksum of the whole file. Only a segment without one can end in a torn write.
+"""
+
+import mmap
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from limen.core.errors import Invalid
+from limen.core.ids import Instant
+from limen.journal.frame import Damage, Frame, Kind, encode_frame, parse_frame, scan
+
+SUFFIX = ".seg"
+_NAME = re.compile(r"(?P<boot>(?P<boot_number>\d{8})-[0-9a-f]{8})-(?P<number>\d{8})\.seg")
+_SEAL_FRAME_BYTES_MAX = 4096
+_CHUNK_BYTES = 1 << 20  # zlib.crc32 lets other threads run for chunks of this size
+
+
+class SegmentHeader(msgspec.Struct, frozen=True):
+    """What a segment says of itself in its first frame.
+
+    `previous` names the segment before it, of an earlier boot perhaps, and `previous_end` says at
+    which position that one ended: a segment that is gone or was cut short shows.
+    """
+
+    node: str
+    boot: str
+    number: int
+    first: int
+    at: Instant
+    previous: str = ""
+    previous_end: int = 0
+
+
+class Seal(msgspec.Struct, frozen=True):
+    """The last frame. `crc` covers the `size` bytes before it; `end` is the position after the last record.
+
+    `recovered` says that a later boot wrote it, because the writer did not.
+    """
+
+    size: int
+    crc: int
+    end: int
+    at: Instant
+    recovered: bool = False
+
+
+class Loss(NamedTuple):
+    """What was written and cannot be read any more.
+
+    Attributes:
+        segment: path of the file.
+        offset, size: the damaged bytes; size 0 when whole frames or files are missing.
+        records: how many records are known to be missing; 0 for a torn write, which nobody was
+            ever told had been kept; None when it cannot be known.
+    """
+
+    segment: str
+    offset: int
+    size: int
+    records: int | None
+
+
+class SegmentName(NamedTuple):
+    """A segment file, by the parts of its name. Sorts in the order of writing."""
+
+    boot_number: int
+    boot: str
+    number: int
+    path: Path
+
+
+def segment_path(directory: Path, boot: str, number: int) -> Path:
+    """Return where segment `number` of a boot lies."""
+    return directory / f"{boot}-{number:08d}{SUFFIX}"
+
+
+def list_segments(directory: Path) -> tuple[SegmentName, ...]:
+    """Return the segments of one node, oldest first."""
+    found = []
+    for path in directory.glob(f"*{SUFFIX}"):
+        match = _NAME.fullmatch(path.name)
+        if match:
+            found.append(SegmentName(int(match["boot_number"]), match["boot"], int(match["number"]), path))
+    return tuple(sorted(found))
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[memoryview]:
+    """Map a file for reading, as long as it is now. One that retention just removed is empty."""
+    if not path.exists():
+        yield memoryview(b"")
+        return
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            yield memoryview(b"")
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
+            yield view
+
+
+def read_header(data: bytes | memoryview) -> SegmentHeader | None:
+    """Return the header of a segment, or None when its first frame is damaged."""
+    frame = parse_frame(data, 0)
+    if frame is None or frame.kind != Kind.HEADER:
+        return None
+    try:
+        return msgspec.json.decode(frame.payload, type=SegmentHeader)
+    except msgspec.MsgspecError:
+        return None
+
+
+def read_seal(data: bytes | memoryview) -> Seal | None:
+    """Return the seal at the end of a segment, or None when it was not sealed or the end is damaged."""
+    start = max(0, len(data) - _SEAL_FRAME_BYTES_MAX)
+    frame = _last_frame(data, start)
+    if frame is None or frame.kind != Kind.SEAL or frame.end != len(data):
+        return None
+    try:
+        return msgspec.json.decode(frame.payload, type=Seal)
+    except msgspec.MsgspecError:
+        return None
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether the file ends with a sound seal."""
+    with mapped(path) as data:
+        return read_seal(data) is not None
+
+
+def _last_frame(data: bytes | memoryview, start: int) -> Frame | None:
+    tail = bytes(data[start:])
+    found = tail.rfind(b"\xff\xfe")
+    while found >= 0:
+        frame = parse_frame(data, start + found)
+        if frame is not None:
+            return frame
+        found = tail.rfind(b"\xff\xfe", 0, found)
+    return None
+
+
+def checksum(data: bytes | memoryview) -> int:
+    """Return the CRC-32 of a whole segment, in chunks that let other threads run."""
+    crc = 0
+    for start in range(0, len(data), _CHUNK_BYTES):
+        crc = zlib.crc32(data[start : start + _CHUNK_BYTES], crc)
+    return crc
+
+
+class Assessed(NamedTuple):
+    """What a scan of one segment found. `good_end` is where its last sound frame ends."""
+
+    losses: tuple[Loss, ...]
+    end: int
+    good_end: int
+    records: int
+
+
+def assess_segment(path: Path, data: bytes | memoryview) -> Assessed:
+    """Read a segment frame by frame and say what is missing (law J2). Numbers that skip are a loss too."""
+    losses: list[Loss] = []
+    expected: int | None = None
+    good_end = records = 0
+    damage: Damage | None = None
+    for part in scan(data):
+        if isinstance(part, Damage):
+            damage = part
+            continue
+        missing = part.position - expected if expected is not None else None
+        if damage is not None:
+            losses.append(Loss(str(path), damage.offset, damage.end - damage.offset, missing))
+        elif missing:
+            losses.append(Loss(str(path), part.offset, 0, missing))
+        is_record = part.kind < Kind.HEADER
+        expected = part.position + is_record
+        records += is_record
+        good_end, damage = part.end, None
+    if damage is not None:
+        losses.append(Loss(str(path), damage.offset, damage.end - damage.offset, None))
+    return Assessed(tuple(losses), expected or 0, good_end, records)
+
+
+def check_sealed(path: Path) -> tuple[Loss, ...]:
+    """Check a sealed segment by the checksum of its seal; only when it differs, frame by frame."""
+    with mapped(path) as data:
+        seal = read_seal(data)
+        if seal is not None and checksum(data[: seal.size]) == seal.crc:
+            return ()
+        return assess_segment(path, data).losses or (Loss(str(path), 0, len(data), None),)
+
+
+def recover_segment(path: Path, now: Instant) -> tuple[Loss, ...]:
+    """Cut the torn end of a segment that its writer did not seal, then seal it.
+
+    The bytes that are cut are kept beside it, so that nothing is destroyed by looking.
+    """
+    with mapped(path) as data:
+        found = assess_segment(path, data)
+        cut = bytes(data[found.good_end :])
+        crc = checksum(data[: found.good_end])
+    if cut:
+        path.with_suffix(".cut").write_bytes(cut)
+    seal = Seal(found.good_end, crc, found.end, now, recovered=True)
+    with path.open("r+b") as file:
+        file.truncate(found.good_end)
+        file.seek(found.good_end)
+        file.write(encode_frame(Kind.SEAL, found.end, msgspec.json.encode(seal)))
+        file.flush()
+        os.fsync(file.fileno())
+    return found.losses
+
+
+def check_continuity(names: tuple[SegmentName, ...]) -> tuple[Loss, ...]:
+    """Compare what each segment says of its predecessor with the predecessor.
+
+    The oldest one's may be gone: retention removed it.
+    """
+    losses = []
+    ends: dict[str, int] = {}
+    for place, name in enumerate(names):
+        with mapped(name.path) as data:
+            header, seal = read_header(data), read_seal(data)
+        if header and header.previous and place > 0:
+            before = str(name.path.with_name(header.previous))
+            end = ends.get(header.previous)
+            if end is None:
+                losses.append(Loss(before, 0, 0, None))
+            elif end < header.previous_end:
+                losses.append(Loss(before, 0, 0, header.previous_end - end))
+        if seal is not None:
+            ends[name.path.name] = seal.end
+    return tuple(losses)
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """How long segments are kept. The default keeps everything: then disk use grows without end.
+
+    Attributes:
+        bytes_max: sealed segments of a node, together.
+        age_max_s: age of the newest record that a segment can hold.
+    """
+
+    bytes_max: int | None = None
+    age_max_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for field, value in (("bytes_max", self.bytes_max), ("age_max_s", self.age_max_s)):
+            if value is not None and value <= 0:
+                raise Invalid(
+                    f"Journal retention {field} is {value}.",
+                    remedy="Use a number above zero, or leave it out to keep everything.",
+                )
+
+
+def expired_segments(
+    names: tuple[SegmentName, ...], retention: Retention, now: Instant
+) -> tuple[SegmentName, ...]:
+    """Return the oldest sealed segments that retention removes; the last, which is being written, stays."""
+    sealed = names[:-1]
+    if retention.bytes_max is None and retention.age_max_s is None:
+        return ()
+    total = sum(name.path.stat().st_size for name in sealed)
+    gone = []
+    for name in sealed:
+        too_big = retention.bytes_max is not None and total > retention.bytes_max
+        if not too_big and not _too_old(name.path, retention.age_max_s, now):
+            break
+        gone.append(name)
+        total -= name.path.stat().st_size
+    return tuple(gone)
+
+
+def _too_old(path: Path, age_max_s: float | None, now: Instant) -> bool:
+    if age_max_s is None:
+        return False
+    with mapped(path) as data:
+        seal = read_seal(data)
+    return seal is not None and now - seal.at > age_max_s

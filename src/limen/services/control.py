@@ -1,0 +1,262 @@
+"""`limen control`: the store, sign-in, the admin API, the change feed, wired together in one process."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+import uvloop
+from prometheus_client import Gauge
+
+from limen import __version__
+from limen.administrator.active import load_bundle
+from limen.administrator.authority import Authority
+from limen.administrator.links import new_link
+from limen.administrator.policies import HOST_OPERATOR, PolicyAdministrator
+from limen.administrator.replica import Replica, session_facts
+from limen.api.admin import create_admin
+from limen.api.deps import AdminDeps
+from limen.api.peer import PeerProtocol
+from limen.console.app import create_console
+from limen.console.deps import ConsoleDeps
+from limen.core.changes import Change, WorkloadFact
+from limen.core.clock import SystemClock
+from limen.core.errors import LimenError
+from limen.core.ids import new_id
+from limen.core.record import EventRecord
+from limen.core.secret import Secret
+from limen.enforcement.check.assertion import AssertionSigner
+from limen.journal.writer import Journal
+from limen.services.feed import FeedServer
+from limen.services.logs import configure_logs
+from limen.services.processes import obey_parent
+from limen.services.serving import UnixServer, new_registry, serve_metrics, until_signal
+from limen.services.state import StateDir, read_bundle
+from limen.store.database import Store, Transaction
+from limen.store.sealing import APP_SECRETS, CREDENTIALS, TOKENS, Sealer
+from limen.store.secrets import load_secret
+from limen.store.sessions import Session
+
+NODE = "control"
+SWEEP_EVERY_S = 30.0
+CHANGES_KEPT = 100_000  # a gateway that is further behind takes a snapshot
+NOTED_KINDS = frozenset({"person", "group", "workload", "grant", "bundle", "secret"})
+"""Kinds of which every change is an event in the journal; sessions have events of their own."""
+
+log = structlog.get_logger("limen.control")
+
+
+class ControlOptions(msgspec.Struct, frozen=True):
+    """What `limen control` was told. `bundle` is applied if none is active."""
+
+    state: Path
+    bundle: Path | None
+    public_port: int
+    metrics: str | None
+
+
+def run_control(options: ControlOptions) -> None:
+    """Run until SIGTERM or SIGINT."""
+    obey_parent()
+    configure_logs(process="control")
+    state = StateDir.create(options.state)
+    with state.lock("control"):
+        control = Control(state, options)
+        serve_metrics(control.registry, options.metrics)
+        uvloop.run(_serve(control))
+
+
+async def _serve(control: "Control") -> None:
+    try:
+        await control.start()
+        await until_signal()
+    finally:
+        await control.stop()
+
+
+class Control:
+    """One running control.
+
+    Attributes:
+        console, admin: its two applications.
+        registry: its metrics.
+    """
+
+    def __init__(self, state: StateDir, options: ControlOptions) -> None:
+        self._state = state
+        self._options = options
+        self._clock = SystemClock()
+        self.registry = new_registry()
+        self._head = Gauge(
+            "limen_change_feed_head", "Position of the last committed change.", registry=self.registry
+        )
+        self._store = Store.open(state.database, self._clock)
+        self._journal = Journal.open(state.journal, NODE, self._clock)
+        self._replica = Replica(load_bundle)
+        self._authority = Authority(self._replica, self._journal, self._clock, NODE)
+        self._policies = PolicyAdministrator(self._store, self._authority)
+        self._app_sealer = Sealer(state.key(APP_SECRETS))
+        self._signer = AssertionSigner(state.assertion_key_path.read_bytes())
+        self._seed()
+        self.console = create_console(self._console_deps())
+        self._parts = self.console.state.parts
+        self.admin = create_admin(self._admin_deps())
+        self._feed = FeedServer(self._store, state.socket("feed"), on_seen=self._parts.sessions.note_seen)
+        self._servers = (
+            UnixServer(self.console, state.socket("control")),
+            UnixServer(self.admin, state.socket("admin"), protocol=PeerProtocol),
+        )
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Serve."""
+        await self._feed.start()
+        for server in self._servers:
+            await server.start()
+        self._sweeping = asyncio.create_task(self._sweep(), name="sweep")
+        log.info("control.ready", version=__version__, head=self._replica.seq)
+
+    async def stop(self) -> None:
+        """Stop serving, and leave everything closed and synced."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for server in self._servers:
+            await server.stop()
+        await self._feed.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open, served or not."""
+        self._journal.close()
+        self._store.close()
+
+    # --- beginning ---------------------------------------------------------------------------------
+
+    def _seed(self) -> None:
+        """Bring the replica up, and give an empty system its operator and its first bundle."""
+        with self._store.transaction("limen", "start") as tx:
+            operator = WorkloadFact(HOST_OPERATOR.id, owner="")
+            tx.change("workload", operator.id, operator)
+        self._authority.update(lambda replica: replica.apply_snapshot(self._store.snapshot()))
+        self._store.subscribe(self._follow)
+        if self._replica.bundle() is None and self._options.bundle is not None:
+            files = read_bundle(self._options.bundle)
+            applied = self._policies.apply(files, actor="limen up", reason="first start", first=True)
+            log.info("control.bundle_applied", bundle=applied.bundle, warnings=len(applied.findings))
+        if self._replica.bundle_error is not None:
+            log.error("control.bundle_unusable", why=self._replica.bundle_error.message)
+
+    def _follow(self, changes: tuple[Change, ...]) -> None:
+        self._authority.update(lambda replica: replica.apply(changes))
+        self._head.set(changes[-1].seq)
+        for change in changes:
+            if change.kind in NOTED_KINDS:
+                self._note(
+                    EventRecord(
+                        id=new_id("evt"),
+                        at=change.at,
+                        node=NODE,
+                        kind=f"{change.kind}.{'changed' if change.value is not None else 'removed'}",
+                        actor=change.actor,
+                        target=change.id,
+                        reason=change.reason,
+                        data={"seq": change.seq},
+                    )
+                )
+
+    def _note(self, event: EventRecord) -> None:
+        self._journal.append(event)
+
+    # --- the console and the admin API -------------------------------------------------------------
+
+    def _console_deps(self) -> ConsoleDeps:
+        return ConsoleDeps(
+            store=self._store,
+            clock=self._clock,
+            catalogue=lambda: self._authority.active().catalogue,
+            sealer=Sealer(self._state.key(CREDENTIALS)),
+            token_key=self._state.key(TOKENS).reveal(),
+            port=self._options.public_port,
+            note=self._note,
+            jwks=lambda: {"keys": [self._signer.public_jwk()]},
+            may_open=self._may_open,
+            secret=self._secret,
+            registry=self.registry,
+            ready=self._ready,
+            node=NODE,
+        )
+
+    def _admin_deps(self) -> AdminDeps:
+        desk, sessions = self._parts.desk, self._parts.sessions
+
+        def make_link(tx: Transaction, person: str | None) -> str:
+            return new_link(desk, tx, person).reveal()
+
+        def end_sessions(tx: Transaction, session: str | None, person: str | None) -> int:
+            return int(sessions.end_within(tx, session, person, tx.reason or "ended by an administrator"))
+
+        return AdminDeps(
+            store=self._store,
+            clock=self._clock,
+            authority=self._authority,
+            policies=self._policies,
+            sealer=self._app_sealer,
+            journal_root=self._state.journal,
+            new_link=make_link,
+            end_sessions=end_sessions,
+            status=self._status,
+            ready=self._ready,
+            registry=self.registry,
+        )
+
+    def _may_open(self, person: str, session: Session) -> Mapping[str, tuple[bool | None, str]]:
+        return self._authority.may_open(person, session_facts(session.render_fact()))
+
+    def _secret(self, name: str) -> Secret[str]:
+        with self._store.read() as connection:
+            return load_secret(connection, name, self._app_sealer)
+
+    def _ready(self) -> bool:
+        return self._replica.active is not None
+
+    def _status(self) -> dict[str, Any]:
+        catalogue = self._authority.active().catalogue
+        desk = self._parts.desk
+        ca_file = self._state.root / "ca" / "ca.pem"
+        return {
+            "version": __version__,
+            "domain": catalogue.domain,
+            "auth_url": desk.auth_origin,
+            "apps": [
+                {"name": app.name, "url": desk.origin(app.host), "upstream": list(app.upstream)}
+                for app in catalogue.apps.values()
+            ],
+            "bundle": self._authority.bundle().bundle_id,
+            "folder_differs": self._folder_differs(),
+            "change_feed_head": self._replica.seq,
+            "epoch": self._store.epoch,
+            "gateways": dict(self._feed.gateways),
+            "development_ca": catalogue.certificate is None,
+            "ca_file": str(ca_file) if catalogue.certificate is None else None,
+            "state_dir": str(self._state.root),
+        }
+
+    def _folder_differs(self) -> bool:
+        if self._options.bundle is None:
+            return False
+        try:
+            return read_bundle(self._options.bundle) != dict(self._authority.bundle().files)
+        except LimenError:
+            return True
+
+    # --- housekeeping ------------------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            with contextlib.suppress(LimenError):  # logged by the store; the next sweep tries again
+                await asyncio.to_thread(self._parts.desk.sweep)
+                await asyncio.to_thread(self._store.prune, keep=CHANGES_KEPT)

@@ -1,0 +1,65 @@
+"""The three sample apps, running: each on a loopback port of its own, all in the demo's process."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from limen.core.errors import Unavailable
+from limen.services.demo.identity import Verifier
+from limen.services.demo.payroll import Payroll
+from limen.services.demo.tool import Tool
+from limen.services.demo.web import AppServer
+from limen.services.demo.wiki import Wiki
+
+JWKS_PATH = "/.well-known/limen/jwks.json"
+
+
+class SampleApps:
+    """wiki, payroll and tool. They listen once this is made, and answer once `start` is called.
+
+    Args:
+        folder: where the wiki keeps its pages.
+        domain, auth_url, ca_file: of the system that will guard them: where they find its keys, and
+            for which audience its assertions are made out. The CA may be made later.
+    """
+
+    def __init__(self, folder: Path, *, auth_url: str, ca_file: Path) -> None:
+        fetch = partial(fetch_keys, auth_url, ca_file)
+        self._servers = {
+            "wiki": AppServer(Wiki(folder / "wiki").answer),
+            "payroll": AppServer(Payroll(Verifier("payroll", fetch)).answer),
+            "tool": AppServer(Tool(Verifier("tool", fetch)).answer),
+        }
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """Return the upstream of each app, by name."""
+        return {name: server.url for name, server in self._servers.items()}
+
+    def start(self) -> None:
+        """Begin to answer."""
+        for server in self._servers.values():
+            server.start()
+
+    def stop(self) -> None:
+        """Stop all three."""
+        for server in self._servers.values():
+            server.stop()
+
+
+def fetch_keys(auth_url: str, ca_file: Path) -> Mapping[str, Any]:
+    """Return the keys that assertions are signed with, from where any app finds them.
+
+    Raises:
+        Unavailable: they cannot be had.
+    """
+    from limen.services.form_client import FormClient
+
+    with FormClient(ca_file) as client:
+        answer = client.get(f"{auth_url}{JWKS_PATH}")
+    if answer.status_code != 200:
+        raise Unavailable(
+            f"{auth_url}{JWKS_PATH} answered {answer.status_code}.", remedy="Look at control's log."
+        )
+    return dict(answer.json())

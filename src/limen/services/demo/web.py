@@ -1,0 +1,139 @@
+"""The little web server that the sample apps stand on.
+
+They play other people's apps, so nothing of Limen's own pages is in them.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from html import escape
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from typing import Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
+
+BODY_BYTES_MAX = 256 * 1024
+IDLE_S = 120.0  # a kept connection that says nothing is closed; longer than the gateway keeps one idle
+
+PLAIN = ":root{color-scheme:light dark} body{font:1.1rem/1.5 system-ui;margin:4rem auto;max-width:34rem}"
+
+PAGE_HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request. Header names are lower case; of a repeated header or field, the first counts."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = {}
+    form: Mapping[str, str] = {}
+
+    @property
+    def hub_url(self) -> str:
+        """Where the organisation's sign-in is: the app's own host with `auth` for its first label."""
+        return f"https://auth.{self.headers.get('host', '').partition('.')[2]}/"
+
+
+class Response(msgspec.Struct, frozen=True):
+    """One answer."""
+
+    body: str = ""
+    status: int = 200
+    headers: Mapping[str, str] = msgspec.field(default_factory=PAGE_HEADERS.copy)
+
+
+Answer = Callable[[Request], Response]
+
+
+def see_other(path: str) -> Response:
+    """Send the browser on after a form was taken."""
+    return Response(status=303, headers={"Location": path})
+
+
+def text_page(title: str, sentence: str, status: int) -> Response:
+    """Say one thing."""
+    return html_page(title, PLAIN, "", f"<h1>{escape(title)}</h1><p>{escape(sentence)}</p>", status=status)
+
+
+def read_style(name: str) -> str:
+    """Return a stylesheet of the sample apps."""
+    return (files("limen.services.demo") / "styles" / name).read_text("utf-8")
+
+
+def html_page(
+    title: str, style: str, header: str, main: str, *, status: int = 200, footer: str = ""
+) -> Response:
+    """Return a whole page. `title` is text; the other parts are markup."""
+    return Response(
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>'
+        f"<body><header>{header}</header><main>{main}</main>{footer}</body></html>",
+        status,
+    )
+
+
+class AppServer:
+    """One app on a loopback port of its own, answered by threads."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _listener(answer))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Where the app is."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def start(self) -> Self:
+        """Begin to answer."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop answering, and free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _listener(answer: Answer) -> type[BaseHTTPRequestHandler]:
+    class Listener(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = IDLE_S
+
+        def _take(self) -> None:
+            size = self.headers.get("Content-Length", "0")
+            if not size.isdigit() or int(size) > BODY_BYTES_MAX:
+                self.close_connection = True
+                self._send(text_page("Too large", "This is more than the app takes.", 413))
+                return
+            body = self.rfile.read(int(size)).decode("utf-8", "replace")
+            path = unquote(urlsplit(self.path).path)
+            headers = {name.lower(): value for name, value in reversed(self.headers.items())}
+            form = {name: values[0] for name, values in parse_qs(body, keep_blank_values=True).items()}
+            self._send(answer(Request(self.command, path, headers, form)))
+
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _take  # noqa: N815
+
+        def _send(self, response: Response) -> None:
+            body = response.body.encode()
+            self.send_response(response.status, HTTPStatus(response.status).phrase)
+            for name, value in response.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Say nothing: the gateway has the log."""
+
+    return Listener

@@ -1,0 +1,111 @@
+"""uvicorn on Unix sockets, several applications in one loop, without its own handling of signals."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
+
+from limen.core.errors import Invalid
+
+BACKLOG = 1024
+STOP_S = 3
+
+
+class _Server(uvicorn.Server):
+    """A server whose process, not itself, listens to signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+class UnixServer:
+    """One application on one private Unix socket."""
+
+    def __init__(
+        self, app: FastAPI, path: Path, *, protocol: type[asyncio.Protocol] | str = "httptools"
+    ) -> None:
+        self._path = path
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                http=protocol,
+                loop="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=STOP_S,
+            )
+        )
+        self._task: asyncio.Task[Any] | None = None
+
+    async def start(self) -> None:
+        """Listen, and serve until `stop`."""
+        listening = listen_unix(self._path)
+        self._task = asyncio.create_task(
+            self._server.serve(sockets=[listening]), name=f"serve-{self._path.name}"
+        )
+        await asyncio.wait((self._task,), timeout=0)  # it listens already; what fails at once shows here
+        if self._task.done():
+            self._task.result()
+
+    async def stop(self) -> None:
+        """Finish what is under way, and stop."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """Return a listening Unix socket that only this user can reach, in place of a dead one."""
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    path.chmod(0o600)
+    listening.listen(BACKLOG)
+    listening.setblocking(False)
+    return listening
+
+
+def new_registry() -> CollectorRegistry:
+    """Return a registry with the metrics that every process has."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
+
+
+def serve_metrics(registry: CollectorRegistry, address: str | None) -> None:
+    """Serve Prometheus over TCP too, if an address was given.
+
+    Raises:
+        Invalid: not HOST:PORT, or it cannot be listened on.
+    """
+    if address is None:
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        start_http_server(int(port), addr=host or "127.0.0.1", registry=registry)
+    except (ValueError, OSError) as error:
+        raise Invalid(
+            f"--metrics: cannot serve on '{address}': {error}.", remedy="Write HOST:PORT of a free port."
+        ) from None
+
+
+async def until_signal() -> None:
+    """Return at SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stopping.set)
+    await stopping.wait()

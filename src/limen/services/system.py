@@ -1,0 +1,156 @@
+"""A whole system on one machine: control and gateway as supervised children. `up` and `demo` share it."""
+
+import asyncio
+import errno
+import socket
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from limen.core.errors import Conflict, Invalid, Unavailable
+from limen.services.processes import Child, limen_command
+from limen.services.state import StateDir
+
+READY_S = 60.0
+POLL_S = 0.05
+LOG_TAIL_LINES = 12
+
+
+class SystemOptions(msgspec.Struct, frozen=True):
+    """What a system on one machine is made of. `bundle` is applied if none is active yet."""
+
+    state: Path
+    bundle: Path
+    port: int
+    listen: str = "127.0.0.1"
+    metrics: str | None = None  # host:port of control's; the gateway's is the next port
+
+
+class System:
+    """Control and gateway, started together, ended together."""
+
+    def __init__(self, options: SystemOptions) -> None:
+        self.options = options
+        self.state = StateDir.create(options.state)
+        self._lock = self.state.lock("up")
+        self.port = options.port or free_port(options.listen)
+        demand_free(options.listen, self.port)
+        self._children = (self._control(), self._gateway())
+
+    async def start(self) -> None:
+        """Start both, and wait until a request would be served.
+
+        Raises:
+            Unavailable: not ready in time; the message names the part and the end of its log.
+        """
+        for child in self._children:
+            child.start()
+        deadline = asyncio.get_running_loop().time() + READY_S
+        for name, path in (("control", "admin"), ("gateway", "gateway")):
+            await self._wait_ready(name, self.state.socket(path), deadline)
+
+    async def stop(self) -> None:
+        """Stop the gateway, then control."""
+        for child in reversed(self._children):
+            await child.stop()
+        self._lock.close()
+
+    def processes(self) -> dict[str, int | None]:
+        """Return the pid of each child."""
+        return {child.name: child.pid for child in self._children}
+
+    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Call the admin API without blocking the loop."""
+        from limen.api.client import AdminClient
+
+        client = AdminClient(self.state.socket("admin"))
+        return await asyncio.to_thread(lambda: client.send(method, path, json=body or {}))
+
+    def _control(self) -> Child:
+        metrics = ("--metrics", self.options.metrics) if self.options.metrics else ()
+        arguments = limen_command(
+            "control",
+            "--state",
+            str(self.state.root),
+            "--bundle",
+            str(self.options.bundle),
+            "--public-port",
+            str(self.port),
+            *metrics,
+        )
+        return Child("control", arguments, self.state.root / "log" / "control.log")
+
+    def _gateway(self) -> Child:
+        metrics = ("--metrics", _next_port(self.options.metrics)) if self.options.metrics else ()
+        arguments = limen_command(
+            "gateway",
+            "--state",
+            str(self.state.root),
+            "--port",
+            str(self.port),
+            "--listen",
+            self.options.listen,
+            *metrics,
+        )
+        return Child("gateway", arguments, self.state.root / "log" / "gateway.log")
+
+    async def _wait_ready(self, name: str, path: Path, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        transport = httpx.AsyncHTTPTransport(uds=str(path))
+        async with httpx.AsyncClient(transport=transport, base_url="http://limen", timeout=2.0) as client:
+            while loop.time() < deadline:
+                try:
+                    if (await client.get("/readyz")).status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass  # not listening yet
+                await asyncio.sleep(POLL_S)
+        log = self.state.root / "log" / f"{name}.log"
+        tail = (
+            "\n".join(log.read_text("utf-8", "replace").splitlines()[-LOG_TAIL_LINES:])
+            if log.exists()
+            else ""
+        )
+        raise Unavailable(
+            f"Limen's {name} was not ready within {READY_S:.0f} s. The end of {log}:\n{tail}",
+            remedy="Mend what the log says, and start again.",
+        )
+
+
+def free_port(listen: str) -> int:
+    """Return a TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((listen, 0))
+        return int(probe.getsockname()[1])
+
+
+def demand_free(listen: str, port: int) -> None:
+    """Raise unless a gateway could listen there.
+
+    Raises:
+        Conflict: somebody listens already.
+        Invalid: not an address of this machine, or a port that needs rights.
+    """
+    family = socket.AF_INET6 if ":" in listen else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise Conflict(
+                    f"Port {port} on {listen} is taken.",
+                    remedy="Choose another with --port.",
+                    code="PORT_IN_USE",
+                ) from None
+            raise Invalid(
+                f"Cannot listen on {listen}:{port}: {error.strerror}.",
+                remedy="Choose an address of this machine with --listen, and a port above 1023.",
+            ) from None
+
+
+def _next_port(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    return f"{host}:{int(port) + 1}"

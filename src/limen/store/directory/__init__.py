@@ -1,0 +1,55 @@
+"""The directory: people, groups, memberships, nesting, and their import from CSV.
+
+Every function that writes takes a transaction and records the new projections of what it touched.
+"""
+
+from limen.store.directory.csv_import import import_csv
+from limen.store.directory.csv_rows import ImportReport, RowError
+from limen.store.directory.groups import (
+    Group,
+    add_member,
+    create_group,
+    delete_group,
+    get_group,
+    list_groups,
+    list_members,
+    nest,
+    remove_member,
+    sync_memberships,
+    unnest,
+)
+from limen.store.directory.people import (
+    PeopleFilter,
+    Person,
+    count_people,
+    create_person,
+    find_person,
+    get_person,
+    list_people,
+    update_person,
+)
+
+__all__ = [
+    "Group",
+    "ImportReport",
+    "PeopleFilter",
+    "Person",
+    "RowError",
+    "add_member",
+    "count_people",
+    "create_group",
+    "create_person",
+    "delete_group",
+    "find_person",
+    "get_group",
+    "get_person",
+    "import_csv",
+    "list_groups",
+    "list_members",
+    "list_people",
+    "nest",
+    "remove_member",
+    "sync_memberships",
+    "unnest",
+    "update_person",
+]

@@ -1,0 +1,134 @@
+"""Import of people from CSV: all of the file or nothing, and it never takes anything away.
+
+New usernames are created, known ones get the fields that their row names; groups are added to those
+that a person has. So the same file imported twice changes nothing the second time.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import bindparam, insert, update
+
+from limen.core.entities import Kind, Status
+from limen.store.directory.csv_rows import AttributeTypes, ImportReport, PersonRow, RowError, parse_people
+from limen.store.directory.groups import LOCAL, insert_groups, missing_groups
+from limen.store.directory.people import STATUS_TRANSITIONS, Person, emit_people, load_people, person_row
+from limen.store.ports import Writing
+from limen.store.tables import membership, person
+
+BASE_TYPES: AttributeTypes = {
+    "department": "String",
+    "title": "String",
+    "location": "String",
+    "employer": "String",
+}
+"""Attributes that every organisation has (design/decision.md); the bundle's own come on top."""
+
+_COLUMNS = ("name", "email", "kind", "status", "expires_at", "attributes")
+_UPDATE = (
+    update(person)
+    .where(person.c.id == bindparam("b_id"))
+    .values({column: bindparam(f"b_{column}") for column in _COLUMNS})
+)
+
+
+class _Plan(msgspec.Struct):
+    """What the rows mean for the people that are there."""
+
+    new: list[PersonRow] = []
+    changed: list[tuple[Person, dict[str, Any]]] = []
+    joins: list[tuple[str, str]] = []
+    touched: list[str] = []
+    unchanged: int = 0
+    errors: list[RowError] = []
+
+
+def import_csv(
+    tx: Writing, text: str, *, dry_run: bool = False, attribute_types: AttributeTypes | None = None
+) -> ImportReport:
+    """Import people. With any error, or with `dry_run`, nothing is written.
+
+    Args:
+        tx: the transaction.
+        text: the file.
+        dry_run: only say what would happen.
+        attribute_types: the bundle's own attributes, name to Cedar type.
+    """
+    rows, errors = parse_people(text, {**BASE_TYPES, **(attribute_types or {})})
+    known = load_people(tx.connection, [row.username for row in rows])
+    plan = _plan(rows, known)
+    groups = missing_groups(tx.connection, {name for row in rows for name in row.groups})
+    found = sorted([*errors, *plan.errors])
+    applied = not dry_run and not found
+    if applied:
+        _apply(tx, plan, groups)
+    return ImportReport(
+        applied=applied,
+        created=tuple(row.username for row in plan.new),
+        updated=tuple(plan.touched),
+        unchanged=plan.unchanged,
+        groups_created=tuple(groups),
+        errors=tuple(found),
+    )
+
+
+def _plan(rows: Sequence[PersonRow], known: Mapping[str, Person]) -> _Plan:
+    plan = _Plan()
+    for row in rows:
+        before = known.get(row.username)
+        if before is None:
+            plan.new.append(row)
+            plan.joins.extend((row.username, name) for name in row.groups)
+            continue
+        fields = dict(row.fields)
+        if "attributes" in fields:
+            fields["attributes"] = dict(sorted({**before.attributes, **fields["attributes"]}.items()))
+        fields = {name: value for name, value in fields.items() if value != getattr(before, name)}
+        status = fields.get("status", before.status)
+        if status != before.status and status not in STATUS_TRANSITIONS[before.status]:
+            message = f"{row.username} is {before.status} and cannot become {status}."
+            plan.errors.append(RowError(row.line, "status", message))
+            continue
+        joins = [(row.username, name) for name in row.groups if name not in before.groups]
+        if fields:
+            plan.changed.append((before, fields))
+        plan.joins.extend(joins)
+        if fields or joins:
+            plan.touched.append(row.username)
+        else:
+            plan.unchanged += 1
+    return plan
+
+
+def _apply(tx: Writing, plan: _Plan, groups: Sequence[str]) -> None:
+    insert_groups(tx, groups)
+    if plan.new:
+        tx.connection.execute(insert(person), [_new(tx, row) for row in plan.new])
+    if plan.changed:
+        tx.connection.execute(
+            _UPDATE,
+            [
+                {"b_id": before.id, **{f"b_{c}": fields.get(c, getattr(before, c)) for c in _COLUMNS}}
+                for before, fields in plan.changed
+            ],
+        )
+    if plan.joins:
+        tx.connection.execute(
+            insert(membership), [{"person": who, "group": name, "source": LOCAL} for who, name in plan.joins]
+        )
+    emit_people(tx, [*(row.username for row in plan.new), *plan.touched])
+
+
+def _new(tx: Writing, row: PersonRow) -> dict[str, Any]:
+    fields = row.fields
+    return person_row(
+        tx,
+        row.username,
+        name=fields.get("name", ""),
+        email=fields.get("email", ""),
+        kind=fields.get("kind", Kind.EMPLOYEE),
+        attributes=fields.get("attributes", {}),
+        expires_at=fields.get("expires_at"),
+        status=fields.get("status", Status.ACTIVE),
+    )

@@ -1,0 +1,146 @@
+"""Laws of bundles: all or nothing, content names it, and lint proves what it says."""
+
+# ruff: noqa: E501 (a policy or a test reads better on one line)
+
+import itertools
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from limen.core.errors import BundleRefused
+from limen.engine.bundle import bundle_id, parse_bundle
+from limen.engine.bundle_tests import run_tests
+from limen.engine.lint import lint
+from limen.engine.starter import starter_files
+
+GOOD = starter_files("corp.example")
+
+atoms = st.one_of(
+    st.builds(
+        "context.hour {} {}".format, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), st.integers(-1, 24)
+    ),
+    st.builds("{} {} context.weekday".format, st.integers(0, 8), st.sampled_from(["<", ">=", "==", "!="])),
+    st.builds("{}.contains(context.hour)".format, st.lists(st.integers(0, 23), min_size=1, max_size=3)),
+    st.builds(
+        "(context has session && context.session.aal {} {})".format,
+        st.sampled_from(["<", ">=", "==", "!="]),
+        st.integers(0, 4),
+    ),
+    st.builds(
+        '(context has session && context.session.auth_age {} duration("{}s"))'.format,
+        st.sampled_from(["<", "<=", ">", ">=", "==", "!="]),
+        st.integers(0, 4),
+    ),
+    st.builds('(principal is User && principal.kind == "{}")'.format, st.sampled_from(["employee", "nobody"])),
+    st.builds('resource in Label::"{}"'.format, st.sampled_from(["phi", "pii"])),
+    st.builds('principal in Group::"{}"'.format, st.sampled_from(["a", "b"])),
+    st.builds('action == Action::"{}"'.format, st.sampled_from(["read", "write", "admin"])),
+    st.sampled_from(
+        ["true", "false", "context has device", "(context has device && context.device.compliant)",
+         "principal is Workload", "resource is Route", "context.network.anonymizer",
+         "context.network.anonymizer == false", "1 + 1 == 2", 'resource == App::"one"', "(!(context has device))"]
+    ),
+)  # fmt: skip
+
+conditions = st.recursive(
+    atoms,
+    lambda inner: st.one_of(
+        st.builds("({} && {})".format, inner, inner),
+        st.builds("({} || {})".format, inner, inner),
+        st.builds("(!({}))".format, inner),
+        st.builds("(if {} then {} else {})".format, inner, inner, inner),
+    ),
+    max_leaves=5,
+)
+
+scopes = st.builds(
+    "{}, {}, {}".format,
+    st.sampled_from(["principal", "principal is User", 'principal in Group::"a"', 'principal is Workload in Group::"b"']),
+    st.sampled_from(["action", 'action == Action::"write"', 'action in [Action::"read", Action::"admin"]']),
+    st.sampled_from(["resource", "resource is Route", 'resource in App::"one"', 'resource in Label::"phi"', 'resource == App::"two"']),
+)  # fmt: skip
+
+SUBJECTS = ("{groups: [a]}", "{groups: [a, b]}", "{workload: w, groups: [b]}", "{kind: partner}")
+CONTEXTS = ("", ", device: {compliant: true}", ", device: {}", ", network: {anonymizer: true}")
+SESSIONS = ("aal: 1, auth_age: 0", "aal: 2, auth_age: 2", "aal: 3, auth_age: 3", "aal: 1, auth_age: 4")
+
+
+def _grid() -> str:
+    """Write a test for every hour, and everything else in turn, so that few are alike."""
+    kinds = list(itertools.product(SUBJECTS, ("read", "write", "admin"), ("one", "two", "two/part")))
+    lines = []
+    for number, (hour, (subject, action, resource)) in enumerate(itertools.product(range(24), kinds)):
+        context = (
+            f"hour: {hour}, weekday: {number % 7 + 1}, {SESSIONS[number % 4]}{CONTEXTS[number // 4 % 4]}"
+        )
+        lines.append(
+            f"- {{name: n, expect: allow, subject: {subject}, action: {action}, resource: {resource}, context: {{{context}}}}}\n"
+        )
+    return "".join(lines)
+
+
+YAML = """\
+domain: d.example
+apps:
+  one: {upstream: "http://h:1", labels: [pii]}
+  two: {upstream: "http://h:1", labels: [phi], routes: [{name: part, path: /p, labels: [pii]}]}
+"""
+
+
+FILES = {"limen.yaml": YAML, "tests/grid.yaml": _grid()}
+
+
+@settings(max_examples=100, deadline=None)
+@given(scopes, conditions, st.sampled_from(["permit", "forbid"]))
+def test_what_lint_calls_impossible_never_happens(scope: str, condition: str, effect: str) -> None:
+    cedar = f'@id("x") @reason("r") {effect}({scope}) when {{ {condition} }};\n'
+    if effect == "forbid":
+        cedar += '@id("all") permit(principal, action, resource);\n'
+    try:
+        bundle = parse_bundle({"limen.yaml": YAML, "policies/x.cedar": cedar})
+    except BundleRefused as refused:
+        assert {finding.id for finding in refused.findings} <= {"schema-mismatch", "impossible-scope"}
+        return
+    impossible = any(
+        finding.id in ("unsatisfiable-permit", "dead-guardrail") and finding.line == 1
+        for finding in lint(bundle)
+    )
+    if impossible:
+        tried = parse_bundle({**FILES, "policies/x.cedar": cedar})
+        assert not [result.name for result in run_tests(tried) if "x" in result.policies]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(GOOD)), st.integers(0, 4000), st.text(max_size=6), st.integers(0, 40))
+def test_b1_all_or_nothing(path: str, at: int, written: str, cut: int) -> None:
+    text = GOOD[path]
+    broken = text[: at % len(text)] + written + text[at % len(text) + cut :]
+    try:
+        bundle = parse_bundle({**GOOD, path: broken})
+    except BundleRefused as refused:
+        for finding in refused.findings:
+            assert finding.line >= 1
+            assert finding.column >= 1
+            assert finding.message
+            assert finding.remedy
+    else:
+        run_tests(bundle)
+
+
+@given(
+    st.dictionaries(
+        st.text("abc/", min_size=1, max_size=4), st.text("ab\r\n\ufeff:", max_size=6), max_size=3
+    ),
+    st.dictionaries(
+        st.text("abc/", min_size=1, max_size=4), st.text("ab\r\n\ufeff:", max_size=6), max_size=3
+    ),
+)
+def test_b2_content_names_it(one: dict[str, str], other: dict[str, str]) -> None:
+    def canonical(files: dict[str, str]) -> dict[str, list[str]]:
+        return {
+            path: text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+            for path, text in files.items()
+        }
+
+    assert (bundle_id(one) == bundle_id(other)) == (canonical(one) == canonical(other))
+    assert bundle_id(one) == bundle_id(dict(reversed(one.items())))
