@@ -1,6 +1,25 @@
-"""Lets tests of several folders share the builders of `tests/kit` (the folders are no packages)."""
+"""What tests of several folders share: the builders of `tests/kit`, and one running demo a worker."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent / "kit"))
+
+from demo_rig import Demo, running_demo
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[Demo]:
+    """One whole system for all tests of a worker; tests that change people make their own."""
+    with running_demo() as running:
+        yield running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share a system on one worker, so that it is started once."""
+    for item in items:
+        if "demo" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("demo"))

@@ -88,8 +88,11 @@ def test_rubbish_cookies_never_reach_the_database(world: World) -> None:
         {"sec-fetch-site": "same-site"},
     ],
 )
-@pytest.mark.parametrize("path", ["/login", "/login/code", "/login/step-up", "/logout", "/logout/everywhere",
-                                  "/tokens", "/account/totp", "/account/recovery", "/enrol/second"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    ["/login", "/login/code", "/login/step-up", "/logout", "/logout/everywhere", "/tokens", "/account/totp",
+     "/account/recovery", "/enrol/second"],
+)  # fmt: skip
 def test_a_form_from_elsewhere_is_refused(world: World, path: str, headers: dict[str, str]) -> None:
     browser = world.browser()
     browser.sign_in("ada")
@@ -127,12 +130,12 @@ def test_a_hidden_value_of_before_the_sign_in_is_refused_after_it(world: World) 
 def test_script_endpoints_take_json_alone(world: World) -> None:
     browser = world.browser()
     csrf = browser.form(browser.get("/login"))["csrf"]
-    as_form = browser.post("/login/passkey/options", {"csrf": csrf}, **{"x-limen-csrf": csrf})
+    as_form = browser.post("/login/passkey/options", {"csrf": csrf}, **{"x-csrf-token": csrf})
     assert as_form.status_code == 403
     plain = browser.http.post(
         "/login/passkey/options",
         content="{}",
-        headers={**browser.headers, "content-type": "text/plain", "x-limen-csrf": csrf},
+        headers={**browser.headers, "content-type": "text/plain", "x-csrf-token": csrf},
     )
     assert plain.status_code == 403
 

@@ -28,7 +28,7 @@ def key(world: World) -> SoftPasskey:
 
 
 def _use(browser: Browser, key: SoftPasskey, *, flow: str = "", step: str = "") -> httpx.Response:
-    page = browser.get("/login/step-up?flow=" + flow) if step == "up" else browser.get("/login")
+    page = browser.get("/account" if step == "up" else "/login")
     csrf = browser.form(page)["csrf"]
     options = browser.script(f"/login/passkey/options?step={step}", csrf, {})
     return browser.script("/login/passkey", csrf, {"credential": key.get(options.json()), "flow": flow})
@@ -78,8 +78,9 @@ def _lie(**attributes: Any) -> Callable[[SoftPasskey], None]:
         _lie(handle=b""),
         _lie(id=b"y" * 32),
     ],
-    ids=["foreign-origin", "sibling-origin", "other-port", "plain-http", "foreign-rp", "parent-rp", "sibling-rp",
-         "no-user-verification", "no-flags", "presence-only", "framed", "unknown-handle", "no-handle", "unknown-id"],
+    ids=["foreign-origin", "sibling-origin", "other-port", "plain-http", "foreign-rp", "parent-rp",
+         "sibling-rp", "no-user-verification", "no-flags", "presence-only", "framed", "unknown-handle",
+         "no-handle", "unknown-id"],
 )  # fmt: skip
 def test_a_lie_is_refused(world: World, key: SoftPasskey, lie: Callable[[SoftPasskey], None]) -> None:
     lie(key)

@@ -92,7 +92,7 @@ def test_http2_connect_is_refused(wire: Rig) -> None:
 @pytest.mark.parametrize("target", [f"wiki.{DOMAIN}:443", "db.internal:5432"])
 def test_connect_is_refused(wire: Rig, target: str) -> None:
     reply = wire.raw(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode(), method="CONNECT")
-    assert reply.status == 404
+    assert reply.status == 403
     assert "STREAM_REFUSED" in reply.text
     assert not wire.check.seen
     assert not wire.reached
@@ -112,10 +112,23 @@ def test_an_upgrade_to_http2_is_not_passed_on(wire: Rig) -> None:
 
 
 def test_oversized_headers_are_431(wire: Rig) -> None:
-    assert wire.get("/", ("X-A", "a" * 60_000)).status == 431
+    assert wire.get("/", ("X-A", "a" * 70_000)).status == 431
     assert wire.get("/", *((f"X-{n}", "a") for n in range(150))).status == 431
-    assert wire.get("/", ("Cookie", "; ".join(f"c{n}={'x' * 400}" for n in range(150)))).status == 431
+    assert wire.get("/", ("Cookie", "; ".join(f"c{n}={'x' * 400}" for n in range(200)))).status == 431
     assert not wire.check.seen
+
+
+@pytest.mark.parametrize("size", [1_000, 30_000])
+def test_a_large_cookie_passes_within_the_limit(wire: Rig, size: int) -> None:
+    assert wire.get("/", ("Cookie", "a=" + "x" * size)).status == 200
+
+
+def test_headers_that_would_outgrow_the_limit_on_their_way_are_431_too(wire: Rig) -> None:
+    wire.allow(("x-limen-assertion", "x" * 1_000))
+    for headers in ([("Cookie", "a=" + "x" * 40_000)], [(f"X-{n}", "a") for n in range(115)]):
+        reply = wire.get("/", *headers)
+        assert (reply.status, '"code":"HEADERS_TOO_LARGE"' in reply.text) == (431, True)
+    assert not wire.reached
 
 
 def test_a_flood_of_rubbish_cookies_within_the_limit_is_for_the_check_to_judge(wire: Rig) -> None:

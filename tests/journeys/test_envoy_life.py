@@ -3,10 +3,12 @@
 import asyncio
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -124,7 +126,8 @@ def test_kill_9_of_the_gateway_takes_its_envoy_along() -> None:
             threading.Event().wait()
         """
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "kit"), "TMPDIR": "/tmp"}
+    short = tempfile.mkdtemp(prefix="lm")  # for what the killed process leaves; tmp_path is too long
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "kit"), "TMPDIR": short}
     gateway = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
     )
@@ -135,5 +138,6 @@ def test_kill_9_of_the_gateway_takes_its_envoy_along() -> None:
         gateway.kill()
     assert select.select([envoy], [], [], 5.0)[0], "Envoy outlived its gateway"
     os.close(envoy)
+    shutil.rmtree(short)
     with socket.socket() as free:
         assert free.connect_ex(("127.0.0.1", port)) != 0

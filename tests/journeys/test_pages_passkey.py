@@ -108,7 +108,7 @@ def door_server(door: Door) -> Iterator[str]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            door.sent.append((self.path, body, self.headers.get("x-limen-csrf")))
+            door.sent.append((self.path, body, self.headers.get("x-csrf-token")))
             self._write(
                 json.dumps(door.answer(self.path, body)).encode(), {"content-type": "application/json"}
             )

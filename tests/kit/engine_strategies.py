@@ -214,8 +214,17 @@ def _targets() -> st.SearchStrategy[str]:
 
 def neighbours(about: Facts) -> st.SearchStrategy[Facts]:
     """Facts that differ from these in one field: what a memo must not take for the same."""
+    assert about.subject is not None
+    groups = tuple(ref.id for one in about.subject.entities[-1:] for ref in one.parents)
+    twins = st.builds(
+        person,
+        st.just(about.subject.root.id),
+        st.just(groups),
+        kind=st.sampled_from(("employee", "contractor")),
+        attributes=st.sampled_from(({}, {"department": "finance"})),
+    )
     fields = {
-        "subject": people(),
+        "subject": people() | twins,
         "session": sessions(),
         "device": devices(),
         "network": networks(),

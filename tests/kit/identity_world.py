@@ -55,8 +55,10 @@ def _empty_database() -> bytes:
 class World:
     """Control with two apps. `people` have passwords and, unless told otherwise, TOTP."""
 
-    def __init__(self, folder: Path, *, oidc: tuple[OidcConfig, ...] = (), **deps: Any) -> None:
-        self.clock = FakeClock()
+    def __init__(
+        self, folder: Path, *, oidc: tuple[OidcConfig, ...] = (), clock: FakeClock | None = None, **deps: Any
+    ) -> None:
+        self.clock = clock or FakeClock()
         (folder / "limen.db").write_bytes(_empty_database())
         self.store = Store.open(folder / "limen.db", self.clock)
         self.events: list[EventRecord] = []
@@ -166,7 +168,7 @@ class Browser:
         own = {
             "origin": AUTH,
             "sec-fetch-site": "same-origin",
-            "x-limen-csrf": csrf,
+            "x-csrf-token": csrf,
             "accept": "application/json",
         }
         return self.http.post(url, json={"csrf": csrf, **body}, headers={**self.headers, **own, **headers})

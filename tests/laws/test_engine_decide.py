@@ -108,6 +108,8 @@ def test_d4_holds_on_both_sides_of_every_deadline(
             return
         assert deadline_at > at
         agrees_with_fresh(memo, compiled, request(about, action, deadline_at - 0.001), about)
+        agrees_with_fresh(memo, compiled, request(about, action, deadline_at), about)
+        agrees_with_fresh(memo, compiled, request(about, action, deadline_at + 0.001), about)
         at = deadline_at
 
 

@@ -66,7 +66,7 @@ class PolicyAdministrator:
             raise BundleRefused(errors + failed)
         bundle = report.bundle
         assert bundle is not None
-        active = load_bundle(BundleFact("active", bundle.id, dict(files)))
+        active = load_bundle(BundleFact("active", bundle.id, bundle.files))
         self._demand_administrable(active)
         with self._store.transaction(actor, reason) as tx:
             before = bundles.active(tx.connection)
@@ -77,7 +77,7 @@ class PolicyAdministrator:
                     named_groups(bundle.policies) - {g.id for g in directory.list_groups(tx.connection)}
                 ):
                     directory.create_group(tx, group)
-            serial = bundles.apply(tx, bundle.id, files)
+            serial = bundles.apply(tx, bundle.id, bundle.files)
             publish_secrets(tx, injected_secrets(bundle.catalogue))
         return Applied(bundle.id, serial, True, report.findings)
 

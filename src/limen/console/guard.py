@@ -125,13 +125,13 @@ def verify_form(caller: Annotated[Caller, Depends(find_caller)], csrf: Annotated
 
 def verify_script(
     caller: Annotated[Caller, Depends(find_caller)],
-    x_limen_csrf: Annotated[str, Header()] = "",
+    x_csrf_token: Annotated[str, Header()] = "",
     content_type: Annotated[str, Header()] = "",
 ) -> Caller:
     """Return who calls from our own script, once that is known. JSON needs a preflight from elsewhere."""
     if content_type.split(";")[0].strip().lower() != "application/json":
         raise _foreign()
-    caller.verify_form(x_limen_csrf)
+    caller.verify_form(x_csrf_token)
     return caller
 
 

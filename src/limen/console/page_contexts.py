@@ -18,7 +18,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 EVERY_PAGE: Mapping[str, Any] = {
-    "csrf": "",  # value of the hidden field `csrf`, also sent by passkey.js as `x-limen-csrf`
+    "csrf": "",  # value of the hidden field `csrf`, also sent by passkey.js as `x-csrf-token`
     "domain": "",  # `limen.localhost`
     "person": None,  # {username, name} of who is signed in, or is signing in
     "auth_url": "",  # `https://auth.limen.localhost:8443` on app hosts; empty on the auth host itself

@@ -76,7 +76,7 @@ def close_entity(
     found = {r: lookup(r) or Entity(r) for r in _reach((ref,), lookup, attributes=True)}
     entities = tuple(found[r] for r in sorted(found))
     content = msgspec.json.encode(
-        [[e.ref, e.attrs, sorted(e.parents)] for e in entities] + [[status, quarantined, expires_at]],
+        [[e.ref, e.attrs, sorted(e.parents)] for e in entities] + [[ref, status, quarantined, expires_at]],
         order="deterministic",
     )
     digest = hashlib.sha256(content).hexdigest()[:32]

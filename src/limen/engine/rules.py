@@ -21,6 +21,9 @@ OWNED_HEADERS = frozenset(
     [
         "authorization",
         "connection",
+        "date",
+        "expect",
+        "server",
         "content-length",
         "content-type",
         "cookie",
@@ -145,7 +148,7 @@ def _header(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}", text):
         raise ValueError("Letters, digits and `-`: a name with `_` is dropped on its way.")
     lowered = text.lower()
-    if lowered in OWNED_HEADERS or lowered.startswith(("x-limen-", "sec-", "access-control-")):
+    if lowered in OWNED_HEADERS or lowered.startswith(("x-limen-", "x-envoy-", "sec-", "access-control-")):
         raise ValueError("That header has a meaning of its own in every request.")
     return text
 

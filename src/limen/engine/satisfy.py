@@ -30,7 +30,7 @@ Known = Callable[[Expr], Any]
 UNKNOWN: Final = object()
 
 RANGES: Mapping[Expr, tuple[int, int | None]] = {
-    dotted("context.hour"): (0, 12),
+    dotted("context.hour"): (0, 23),
     dotted("context.weekday"): (1, 7),
     dotted("context.risk"): (0, 100),
     dotted("context.session.aal"): (1, 3),

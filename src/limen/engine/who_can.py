@@ -89,15 +89,15 @@ def _text(attrs: Mapping[str, Any], path: str) -> bytes:
     return msgspec.json.encode(value, order="deterministic")
 
 
-def who_can(
+def who_can(  # noqa: PLR0917  the question first, its circumstances after
     action: str,
     resource: EntityRef,
     policies: Policies,
     subjects: Iterable[Closure] | SubjectClasses,
     resource_closure: Closure,
+    progress: Progress | None = None,
     *,
     at: Instant,
-    progress: Progress | None = None,
     grants: Grants | None = None,
 ) -> tuple[AccessClass, ...]:
     """Say who may do `action` on `resource`, those who may first, then by size.

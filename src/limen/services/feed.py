@@ -105,9 +105,10 @@ class FeedServer:
         self._unsubscribe = self._store.subscribe(wake)
 
     async def close(self) -> None:
-        """Stop serving and end every connection."""
+        """Stop serving and end every connection. A second call does nothing."""
         if self._unsubscribe is not None:
             self._unsubscribe()
+            self._unsubscribe = None
         if self._server is not None:
             self._server.close()
         for task in self._tasks:

@@ -7,8 +7,6 @@ from pathlib import Path
 import msgspec
 import structlog
 import uvloop
-from fastapi import FastAPI, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from limen.administrator.active import load_bundle
 from limen.administrator.feed_client import FeedClient
@@ -33,12 +31,12 @@ from limen.enforcement.envoy.settings import EnvoySettings
 from limen.enforcement.envoy.supervise import EnvoySupervisor, State
 from limen.engine.memo import Memo
 from limen.journal.writer import Journal
+from limen.services.health import health_app
 from limen.services.logs import configure_logs
 from limen.services.processes import obey_parent
 from limen.services.serving import UnixServer, new_registry, serve_metrics, until_signal
 from limen.services.state import StateDir
-from limen.store.sealing import APP_SECRETS, TOKENS, Sealer
-from limen.store.secrets import secret_context
+from limen.store.sealing import APP_SECRETS, TOKENS, Sealer, secret_context
 
 NODE = "gateway"
 
@@ -101,7 +99,9 @@ class Gateway:
             on_outcome=self._take_outcome,
         )
         self._configuring = asyncio.Event()
-        self._health = UnixServer(self._health_app(), state.socket("gateway"))
+        self._health = UnixServer(
+            health_app(self._ready, self._describe, self.registry), state.socket("gateway")
+        )
         self._server: CheckServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
@@ -197,6 +197,9 @@ class Gateway:
             and self._envoy.status().state is State.READY
         )
 
+    def _describe(self) -> dict[str, object]:
+        return dict(msgspec.to_builtins(self._envoy.status()))
+
     def _gauges(self) -> dict[str, Gauge]:
         return {
             "limen_gateway_replica_seq": ("Position in the change feed.", lambda: float(self._replica.seq)),
@@ -211,24 +214,3 @@ class Gateway:
                 lambda: float(self._envoy.status().restarts),
             ),
         }
-
-    def _health_app(self) -> FastAPI:
-        app = FastAPI(title="Limen gateway", docs_url=None, redoc_url=None, openapi_url=None)
-
-        @app.get("/healthz")
-        async def healthz() -> dict[str, str]:
-            return {"status": "ok"}
-
-        @app.get("/readyz")
-        async def readyz(response: Response) -> dict[str, object]:
-            response.status_code = 200 if self._ready() else 503
-            return {
-                "status": "ok" if self._ready() else "starting",
-                **msgspec.to_builtins(self._envoy.status()),
-            }
-
-        @app.get("/metrics")
-        async def metrics() -> Response:
-            return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
-
-        return app

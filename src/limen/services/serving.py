@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
 
 from limen.core.errors import Invalid
@@ -28,11 +27,9 @@ class _Server(uvicorn.Server):
 
 
 class UnixServer:
-    """One application on one private Unix socket."""
+    """One ASGI application on one private Unix socket."""
 
-    def __init__(
-        self, app: FastAPI, path: Path, *, protocol: type[asyncio.Protocol] | str = "httptools"
-    ) -> None:
+    def __init__(self, app: Any, path: Path, *, protocol: type[asyncio.Protocol] | str = "httptools") -> None:
         self._path = path
         self._server = _Server(
             uvicorn.Config(

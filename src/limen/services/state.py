@@ -17,6 +17,7 @@ from limen.store.sealing import create_state_key, derive_key, load_state_key
 
 SOCKET_PATH_MAX = 100  # bytes; sockaddr_un holds 108, and Envoy adds a little of its own
 BUNDLE_FILE = "limen.yaml"
+BUNDLE_PARTS = ("policies", "tests", "certificates")
 DEFAULT_FOLDER = ".limen"
 
 
@@ -124,7 +125,7 @@ def bundle_folder(start: Path) -> Path | None:
 
 
 def read_bundle(folder: Path) -> dict[str, str]:
-    """Return the files of a bundle folder by relative path.
+    """Return the files of a bundle folder by relative path. What does not belong there, the parser refuses.
 
     Raises:
         NotFound: there is no `limen.yaml`.
@@ -132,8 +133,11 @@ def read_bundle(folder: Path) -> dict[str, str]:
     """
     if not (folder / BUNDLE_FILE).is_file():
         raise NotFound(f"{folder} holds no {BUNDLE_FILE}.", remedy="Make a bundle with `limen init`.")
-    paths = [folder / BUNDLE_FILE, *folder.glob("policies/**/*.cedar"), *folder.glob("tests/**/*.yaml")]
-    paths += [*folder.glob("*.pem"), *folder.glob("certificates/*.pem")]
+    paths = {folder / BUNDLE_FILE, *folder.glob("*.cedar"), *folder.glob("*.pem"), *folder.glob("*.yaml")}
+    for part in BUNDLE_PARTS:
+        paths.update(
+            path for path in (folder / part).rglob("*") if path.is_file() and not _hidden(path, folder)
+        )
     files: dict[str, str] = {}
     for path in sorted(paths):
         try:
@@ -141,6 +145,11 @@ def read_bundle(folder: Path) -> dict[str, str]:
         except UnicodeDecodeError:
             raise Invalid(f"{path} is not UTF-8 text.", remedy="Save it as UTF-8.") from None
     return files
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    """Whether an editor or a version control system put it there."""
+    return any(part.startswith(".") or part.endswith("~") for part in path.relative_to(folder).parts)
 
 
 def _from_environment() -> Path | None:

@@ -74,6 +74,11 @@ def derive_key(state_key: Secret[bytes], purpose: str) -> Secret[bytes]:
     return Secret(hkdf.derive(state_key.reveal()))
 
 
+def secret_context(name: str) -> str:
+    """Return the context under which a secret is sealed; gateways open it with the same."""
+    return f"app_secret:{name}"
+
+
 def create_state_key(path: Path) -> Secret[bytes]:
     """Write a new random key, readable by its owner alone, durable before it is used.
 

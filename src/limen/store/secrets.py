@@ -14,7 +14,7 @@ from limen.core.errors import Invalid, NotFound
 from limen.core.ids import Instant
 from limen.core.secret import Secret
 from limen.store.ports import Writing
-from limen.store.sealing import Sealer
+from limen.store.sealing import Sealer, secret_context
 from limen.store.tables import app_secret, projection
 
 VALUE_LENGTH_MAX = 8192  # characters; a header or a form field is never longer
@@ -99,11 +99,6 @@ def publish_secrets(tx: Writing, names: frozenset[str]) -> None:
     for name, sealed in rows:
         if name in names and name not in published:
             tx.change("secret", name, SecretFact(name, sealed))
-
-
-def secret_context(name: str) -> str:
-    """Return the context under which a secret is sealed; gateways open it with the same."""
-    return f"app_secret:{name}"
 
 
 def _published(connection: Connection) -> frozenset[str]:

@@ -7,6 +7,7 @@ import pytest
 from limen.core.catalogue import IdentityConfig, UpstreamTls
 from limen.core.errors import BundleRefused, Finding
 from limen.engine.bundle import Bundle, bundle_id, parse_bundle
+from limen.engine.bundle_tests import run_tests
 
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
@@ -314,3 +315,9 @@ def test_the_id_ignores_line_ends_and_files_that_are_not_read() -> None:
 def test_the_id_tells_content_from_names() -> None:
     assert bundle_id({"a": "b", "c": ""}) != bundle_id({"a": "", "c": "b"})
     assert bundle_id({"ab": "c"}) != bundle_id({"a": "bc"})
+
+
+def test_the_design_page_s_sentences_hold() -> None:
+    results = run_tests(parse_bundle(DESIGN))
+    assert [(result.name, result.why) for result in results if not result.passed] == []
+    assert len(results) == 2

@@ -1,5 +1,7 @@
 """What a policy reads, and which uses of time have an edge."""
 
+from datetime import UTC, datetime
+
 import pytest
 from engine_world import NOON, bundle
 
@@ -27,7 +29,8 @@ def reads(condition: str) -> Reads:
         ("context.network.ip.isIpv4()", {"network", "network.ip"}),
         ('context.network has country && context.network["country"] == "PT"', {"network", "network.country"}),
         ('principal.kind == "employee"', set()),
-        ("{Var: context.risk, in: 3}.in == 3", {"risk"}),
+        ('{"Var": context.risk, "in": 3}["in"] == 3', {"risk"}),
+        ('{"in": context.risk}["in"] == 3', {"risk"}),
         ("(if true then context else context).risk == 1", set(FIELDS)),
     ],
 )
@@ -144,25 +147,30 @@ def test_datetimes_are_read_as_cedar_reads_them(text: str, expected: int | None)
     assert datetime_ms(text) == expected
 
 
+@pytest.mark.parametrize("hours", [{18}, {2}, {23}, {1}, {0, 1}, {9, 10, 11, 12, 13, 14, 15, 16, 17}])
 @pytest.mark.parametrize(
-    ("zone", "start", "hours", "expected_s"),
+    ("zone", "near"),
     [
-        ("UTC", NOON, {18}, 6 * 3600),
-        ("Asia/Kolkata", NOON, {18}, 1800),  # 17:30 there
-        # Europe/Lisbon, 28 March 2027: 01:00 WET becomes 02:00 WEST
-        ("Europe/Lisbon", 1_806_192_000.0, {2}, 3600),
-        # and on 31 October 2027 the hour from 01:00 comes twice
-        ("Europe/Lisbon", 1_824_940_800.0 - 1800, {2}, 1800 + 3600),
-        # Lord Howe goes back by half an hour on 4 April 2027 at 02:00
-        ("Australia/Lord_Howe", 1_806_762_600.0, {2}, 3600 + 1800),
+        ("UTC", "2027-01-15T12:00"),
+        ("Asia/Kolkata", "2027-01-15T12:00"),  # half an hour off
+        ("Europe/Lisbon", "2027-03-28T00:30"),  # 01:00 becomes 02:00
+        ("Europe/Lisbon", "2027-10-30T23:40"),  # the hour from 01:00 comes twice
+        ("Australia/Lord_Howe", "2027-04-03T14:20"),  # 02:00 becomes 01:30
+        ("Australia/Lord_Howe", "2027-10-02T15:10"),  # 02:00 becomes 02:30
+        ("America/St_Johns", "2010-11-07T02:30"),  # a minute past midnight becomes 23:01
     ],
 )
-def test_the_next_edge_of_an_hour(zone: str, start: float, hours: set[int], expected_s: int) -> None:
-    edge = Calendar(zone).next_edge(Reading("hour", frozenset(hours)), to_ms(start))
+def test_the_next_edge_of_an_hour_is_the_first_minute_that_differs(
+    zone: str, near: str, hours: set[int]
+) -> None:
+    start_s = int(datetime.fromisoformat(near).replace(tzinfo=UTC).timestamp()) + 7
+    reading = Reading("hour", frozenset(hours))
     calendar = Calendar(zone)
-    assert calendar.show("hour", edge) in hours
-    assert calendar.show("hour", edge - 1) not in hours
-    assert edge == to_ms(start + expected_s)
+    now = calendar.show("hour", start_s * 1000) in hours
+    minute_s = start_s - start_s % 60
+    while (calendar.show("hour", minute_s * 1000) in hours) is now:
+        minute_s += 60
+    assert Calendar(zone).next_edge(reading, start_s * 1000) == minute_s * 1000
 
 
 def test_a_reading_that_never_turns_is_looked_at_again_after_the_horizon() -> None:

@@ -177,7 +177,8 @@ def test_no_session_is_cured_by_signing_in() -> None:
 def test_a_hopeless_search_stays_within_its_evaluations() -> None:
     everything = """@id("x") forbid(principal, action, resource) when {
       (context.session.aal < 9 || context.session.age < duration("1h")
-       || context.session.auth_age < duration("1h") || context.device.compliant || context.hour < 3 || context.weekday > 3 || context.risk > 100) };"""
+       || context.session.auth_age < duration("1h")
+       || context.device.compliant || context.hour < 3 || context.weekday > 3 || context.risk > 100) };"""
     found = told(STAFF + everything, facts(session=PASSWORD_ONLY, risk=3))
     assert found.remedies == ()
     assert 20 < found.evaluations <= EVALUATIONS_MAX

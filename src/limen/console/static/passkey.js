@@ -81,7 +81,7 @@
       headers: {
         accept: "application/json",
         "content-type": "application/json",
-        "x-limen-csrf": body.csrf || "",
+        "x-csrf-token": body.csrf || "",
       },
       body: JSON.stringify(body),
     });

@@ -112,13 +112,13 @@ class Refusals:
             more={"login_url": login_url},
         )
 
-    def step_up(self, asked: Asked, decision_id: str, explanation: Explanation) -> Answer:
+    def step_up(self, asked: Asked, decision_id: str, remedies: tuple[Remedy, ...]) -> Answer:
         """Send a navigation to prove more; challenge a client to (RFC 9470)."""
-        need, max_age_s = cure(explanation.remedies)
+        need, max_age_s = cure(remedies)
         if is_navigation(asked.request):
             age = "" if max_age_s is None else f"&max_age={max_age_s}"
             return self._to_sign_in(asked, f"&need={need}{age}", decision_id)
-        sentence = " ".join(remedy.sentence for remedy in explanation.remedies)
+        sentence = " ".join(remedy.sentence for remedy in remedies)
         challenge = [
             f'Bearer realm="{asked.place.app.name}"',
             'error="insufficient_user_authentication"',
@@ -221,13 +221,12 @@ def cure(remedies: tuple[Remedy, ...]) -> tuple[str, int | None]:
     return need, min(ages, default=None)
 
 
-def is_cured_by_signing_in(explanation: Explanation | None) -> bool:
-    """Say whether signing in again, and nothing else, would open it."""
-    return (
-        explanation is not None
-        and bool(explanation.remedies)
-        and all(remedy.id in AUTH_REMEDIES for remedy in explanation.remedies)
-    )
+def cured_by_signing_in(explanation: Explanation) -> tuple[Remedy, ...]:
+    """Return the remedies that signing in again achieves all of; none when it takes something else."""
+    for remedies in (explanation.remedies, *explanation.alternatives):
+        if remedies and all(remedy.id in AUTH_REMEDIES for remedy in remedies):
+            return remedies
+    return ()
 
 
 def authorize_url(asked: Asked, nonce: str, need: str) -> str:

@@ -20,7 +20,7 @@ class Seat(msgspec.Struct):
         expires_at: the end of the app session or of its parent, whichever is first.
         stamp: the replica's, when this was last compared with it.
         identity: headers for the app, good until `identity_until`; `removed`: those to take off.
-        inputs: ids of stable inputs, by resource digest and grants.
+        inputs: ids of stable inputs, by what may differ between requests of one session.
         seen_at: when control was last told of a use.
     """
 
@@ -35,7 +35,7 @@ class Seat(msgspec.Struct):
     identity: tuple[Header, ...] = ()
     removed: str = ""
     identity_until: Instant = 0.0
-    inputs: dict[tuple[str, tuple[str, ...]], str] = {}
+    inputs: dict[tuple[str, float, tuple[str, ...]], str] = {}
     seen_at: Instant = 0.0
 
 

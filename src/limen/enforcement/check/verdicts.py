@@ -10,7 +10,7 @@ from limen.enforcement.check.identity import DECISION_ID, going_on, identity_hea
 from limen.enforcement.check.parts import CheckParts
 from limen.enforcement.check.places import Place
 from limen.enforcement.check.recording import Entry, Recorder
-from limen.enforcement.check.refusals import OUTAGE, Refusals, cure, is_cured_by_signing_in
+from limen.enforcement.check.refusals import OUTAGE, Refusals, cure, cured_by_signing_in
 from limen.enforcement.check.seats import Seat
 
 SEEN_EVERY_S = 30.0  # control learns of a session in use no more often
@@ -44,11 +44,11 @@ class Verdicts:
         """Answer a denial with what is known of its cure."""
         case, code = pending.case, pending.decision.code
         entry = self._entry(case, pending.decision, pending.facts, explanation)
-        if explanation is not None and is_cured_by_signing_in(explanation):
-            need, _ = cure(explanation.remedies)
-            if case.asked.credentials.cured != need:  # the same cure twice in a row is a page, not a loop
-                answer = self._refusals.step_up(case.asked, case.question.id, explanation)
-                return Reply(answer, "step_up", entry)
+        remedies = () if explanation is None else cured_by_signing_in(explanation)
+        # The same cure twice in a row is a page, not a loop.
+        if remedies and case.asked.credentials.cured != cure(remedies)[0]:
+            answer = self._refusals.step_up(case.asked, case.question.id, remedies)
+            return Reply(answer, "step_up", entry)
         return Reply(self._denial(case, code, explanation), "deny", entry)
 
     def public(self, case: Case) -> Reply:
@@ -107,7 +107,8 @@ class Verdicts:
     ) -> Entry:
         inputs_id, inputs, active = "", None, self._view.active
         if facts is not None and case.seat is not None and active is not None:
-            key = (facts.resource.digest, tuple([grant.id for grant in facts.grants]))
+            grants = tuple([grant.id for grant in facts.grants])
+            key = (facts.resource.digest, facts.staleness_max_s, grants)
             inputs_id = case.seat.inputs.get(key, "")
             if not inputs_id:
                 inputs_id = self._recorder.inputs_id(case.question, facts, active.policies)

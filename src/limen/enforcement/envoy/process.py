@@ -138,8 +138,10 @@ class EnvoyProcess:
     def _hear(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace").rstrip()
         level, _, message = text.partition(" ")
-        self.last_words.append(message or level)
-        log.log(LEVELS.get(level, logging.INFO), "envoy_says", text=message or level)
+        if not message or message == "caught ENVOY_SIGTERM":  # we sent it
+            return
+        self.last_words.append(message)
+        log.log(LEVELS.get(level, logging.INFO), "envoy_says", text=message)
 
 
 async def _lines(stream: asyncio.StreamReader | None, on_line: Callable[[bytes], None]) -> None:

@@ -14,13 +14,25 @@ RETRY_AFTER_S = 5
 
 
 class Reply(NamedTuple):
-    """One answer of Envoy's own. `details` is Envoy's name for the cause; None means any."""
+    """One answer of Envoy's own.
+
+    Attributes:
+        status: of Envoy's answer, by which it is known.
+        details: Envoy's name for the cause, by which it is known more exactly; None means any.
+        becomes: the status that the client gets instead.
+    """
 
     status: int
     details: str | None
     code: str
     title: str
     sentence: str
+    becomes: int | None = None
+
+    @property
+    def shown(self) -> int:
+        """The status that the client gets."""
+        return self.becomes or self.status
 
 
 REPLIES = (
@@ -37,7 +49,7 @@ REPLIES = (
     Reply(403, "upgrade_failed", "STREAM_REFUSED", "This kind of connection is not open",
           "Connection upgrades such as WebSockets do not pass this gateway yet."),
     Reply(404, "route_not_found", "STREAM_REFUSED", "This kind of request is not open",
-          "CONNECT, and requests without a path, do not pass this gateway."),
+          "CONNECT, and requests without a path, do not pass this gateway.", becomes=403),
     Reply(400, None, "BAD_REQUEST", "The address is not acceptable",
           "Limen refuses addresses and headers that two servers could read in two ways."),
     Reply(404, None, "NO_SUCH_HOST", "There is no such app",
@@ -52,6 +64,9 @@ REPLIES = (
     Reply(431, None, "HEADERS_TOO_LARGE", "The request has too many headers",
           "Its headers, cookies included, are larger than Limen accepts. "
           "Clearing this site's cookies helps."),
+    Reply(500, "ext_authz_invalid", "HEADERS_TOO_LARGE", "The request has too many headers",
+          "Its headers, with those that Limen adds, are larger than can be passed on. "
+          "Clearing this site's cookies helps.", becomes=431),
     Reply(500, None, "REQUEST_FAILED", "The request cannot be passed on",
           "Something in this request kept Limen from passing it on."),
 )  # fmt: skip
@@ -85,7 +100,7 @@ def page(reply: Reply) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style></head>"
         f'<body data-code="{reply.code}"><main><h1>{title}</h1><p>{sentence}</p>'
-        f"<p><small>Limen · {reply.status} {reply.code}</small></p></main></body></html>"
+        f"<p><small>Limen · {reply.shown} {reply.code}</small></p></main></body></html>"
     )
 
 
@@ -94,7 +109,7 @@ def problem(reply: Reply) -> dict[str, Any]:
     return {
         "type": "about:blank",
         "title": reply.title,
-        "status": reply.status,
+        "status": reply.shown,
         "detail": reply.sentence,
         "code": reply.code,
     }
@@ -106,7 +121,12 @@ def _for_people(reply: Reply) -> dict[str, Any]:
     body = {"text_format_source": {"inline_string": text}, "content_type": "text/html; charset=utf-8"}
     headers = [*_headers(reply), _header("content-security-policy", CONTENT_SECURITY_POLICY)]
     condition = _all(*_conditions(reply), {"header_filter": {"header": accepts}})
-    return {"filter": condition, "body_format_override": body, "headers_to_add": headers}
+    return {
+        "filter": condition,
+        "status_code": reply.shown,
+        "body_format_override": body,
+        "headers_to_add": headers,
+    }
 
 
 def _for_programs(reply: Reply) -> dict[str, Any]:
@@ -114,6 +134,7 @@ def _for_programs(reply: Reply) -> dict[str, Any]:
     body = {"json_format": fields, "content_type": "application/problem+json"}
     return {
         "filter": _all(*_conditions(reply)),
+        "status_code": reply.shown,
         "body_format_override": body,
         "headers_to_add": _headers(reply),
     }

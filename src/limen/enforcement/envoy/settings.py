@@ -4,14 +4,14 @@ from pathlib import Path
 
 import msgspec
 
-STREAM_MAX_S = 3600.0  # whole life of a request and its response, until live streams are leashed
+STREAM_MAX_S = 300.0  # whole life of a request and its response, until live streams are leashed
 CHECK_TIMEOUT_S = 5.0  # leaves the check time to ask control once for a session it has not seen (law F4)
 DRAIN_S = 5  # how long open connections live after the listener changed; Envoy's own default is 600
 REQUEST_HEADERS_TIMEOUT_S = 10.0  # slow senders of headers, standards/envoy.md
 REQUEST_SILENCE_S = 300.0  # no byte either way on a stream; apps set their own, edge guide
 CONNECTION_IDLE_S = 3600.0  # edge guide
-REQUEST_HEADERS_KIB = 48  # all headers of a request together
-REQUEST_HEADERS_COUNT = 100
+REQUEST_HEADERS_KIB = 64  # of a request, with what is added on its way: the cookie counts twice
+REQUEST_HEADERS_COUNT = 120  # the same way; about 100 from outside
 HTTP2_STREAMS_MAX = 100  # edge guide
 HTTP2_STREAM_WINDOW_BYTES = 65_536  # edge guide
 HTTP2_CONNECTION_WINDOW_BYTES = 1_048_576  # edge guide

@@ -21,7 +21,7 @@ from limen.core.secret import Secret
 LENGTH_MIN_ALONE = 15  # characters, SP 800-63B-4 3.1.1.2: as the only factor
 LENGTH_MIN_WITH_SECOND = 8  # characters, SP 800-63B-4 3.1.1.2: with a second factor
 LENGTH_MAX = 256  # characters; at least 64 must be allowed (SP 800-63B-4 3.1.1.2)
-GUESSES_MIN = 10**6  # zxcvbn's estimate; below it an online attack can succeed (zxcvbn score 2)
+GUESSES_MIN = 10**8  # zxcvbn's estimate, its score 3: what a slow hash keeps from a stolen database
 JUDGED_MAX = 72  # characters that zxcvbn looks at
 HASHING_AT_ONCE_MAX = 2  # each takes 64 MiB for a moment
 

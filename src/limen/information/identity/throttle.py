@@ -32,6 +32,8 @@ CHALLENGE = Limit(burst=120, interval_s=1)  # every view of the sign-in page may
 CODE = Limit(burst=5, interval_s=60)  # six digits, three of them valid at a time
 CODES_PER_SIGN_IN_MAX = 5  # then the password is asked again
 
+ROUNDING_S = 0.001  # instants are floats: the sum of intervals may miss by less than this
+
 Charge = tuple[str, Limit]
 """A bucket's key and its limit."""
 
@@ -52,7 +54,7 @@ def take(limit: Limit, theoretical_at: Instant | None, now: Instant) -> Pass | W
     """Ask a bucket for one attempt. None: the bucket is full, as new ones are."""
     start = max(theoretical_at or now, now)
     earliest = start - (limit.burst - 1) * limit.interval_s
-    if now < earliest:
+    if now < earliest - ROUNDING_S:
         return Wait(earliest - now)
     return Pass(start + limit.interval_s)
 

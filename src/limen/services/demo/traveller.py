@@ -129,7 +129,7 @@ class Traveller:
                 **SCRIPT,
                 "Origin": origin,
                 "Sec-Fetch-Site": "same-origin",
-                "X-Limen-Csrf": form.hidden.get("csrf", ""),
+                "X-CSRF-Token": form.hidden.get("csrf", ""),
             },
         )
         told: dict[str, Any] = answer.json() if "json" in answer.headers.get("content-type", "") else {}
