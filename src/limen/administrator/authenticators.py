@@ -13,7 +13,6 @@ from limen.administrator.desk import Desk, FlowData, seal_context
 from limen.administrator.enrolment import stored_passkey
 from limen.administrator.ledger import Entry
 from limen.administrator.session_values import Over, Visit, Wrong
-from limen.administrator.sign_in import claimed_challenge
 from limen.administrator.step_up import Need, is_met
 from limen.core.errors import Conflict, Invalid, NotFound, Refused
 from limen.core.secret import Secret
@@ -107,7 +106,7 @@ class Authenticators:
         Raises:
             Refused: it does not verify.
         """
-        challenge = claimed_challenge(credential)
+        challenge = passkeys.claimed_challenge(credential)
         with self._change(session, "bring a new passkey") as entry:
             flow = self._desk.find_flow(entry.tx.connection, challenge, ADD_PASSKEY)
             if flow is None or flow.person != session.person or flow.data.browser != visit.form_id:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from sqlalchemy import Connection
 
-from limen.administrator.ledger import Ledger
+from limen.administrator.ledger import Entry, Ledger
 from limen.administrator.sessions import Sessions
 from limen.core.catalogue import Catalogue
 from limen.core.clock import Clock
@@ -21,6 +21,7 @@ from limen.store.credentials import Credentials
 from limen.store.sealing import Sealer
 from limen.store.sign_ins import PendingSignIn
 
+THROTTLED_NOTED_EVERY_S = 60.0
 FLOW_S = 600.0  # from the password to the second factor, or to a provider and back
 
 
@@ -75,6 +76,8 @@ class Desk:
         self.port = port
         self.hasher = hasher or PasswordHasher()
         self.sessions = Sessions(ledger, clock, key, catalogue)
+        self._throttled = 0
+        self._throttled_noted_at = 0.0
 
     # --- who asks ----------------------------------------------------------------------------------
 
@@ -144,6 +147,16 @@ class Desk:
         if wait_s == 0.0:
             sign_ins.save_buckets(connection, taken)
         return wait_s
+
+    def note_throttled(self, entry: Entry) -> None:
+        """Note that attempts were refused: at most once a minute, with their number.
+
+        Strangers can refuse themselves without end; the journal must not grow with them.
+        """
+        self._throttled += 1
+        if entry.tx.now - self._throttled_noted_at >= THROTTLED_NOTED_EVERY_S:
+            entry.note("sign_in.throttled", attempts=self._throttled)
+            self._throttled, self._throttled_noted_at = 0, entry.tx.now
 
     def forgive(self, connection: Connection, charges: Sequence[throttle.Charge]) -> None:
         """Fill the buckets of one account up again; an address keeps its count of all accounts."""

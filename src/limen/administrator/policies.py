@@ -11,7 +11,7 @@ from limen.core.changes import BundleFact
 from limen.core.decision import AccessRequest, Facts
 from limen.core.errors import BundleRefused, Finding, Refused, Severity
 from limen.core.ids import BundleId, DecisionId, EntityRef
-from limen.engine.bundle import Policy
+from limen.engine.bundle import Policy, bundle_id
 from limen.engine.check import check_bundle
 from limen.engine.decide import decide
 from limen.store import bundles, directory
@@ -53,6 +53,10 @@ class PolicyAdministrator:
             BundleRefused: errors of form, schema, lint or tests; all of them.
             Refused: under it nobody could administer Limen.
         """
+        with self._store.read() as connection:
+            present = bundles.active(connection)
+        if present is not None and present.info.id == bundle_id(files):
+            return Applied(present.info.id, present.info.serial, changed=False)  # it was checked when it came
         report = check_bundle(files, groups=None if first else self._authority.groups())
         errors = tuple(finding for finding in report.findings if finding.severity is Severity.ERROR)
         failed = tuple(
@@ -69,9 +73,6 @@ class PolicyAdministrator:
         active = load_bundle(BundleFact("active", bundle.id, bundle.files))
         self._demand_administrable(active)
         with self._store.transaction(actor, reason) as tx:
-            before = bundles.active(tx.connection)
-            if before is not None and before.info.id == bundle.id:
-                return Applied(bundle.id, before.info.serial, False, report.findings)
             if first:
                 for group in sorted(
                     named_groups(bundle.policies) - {g.id for g in directory.list_groups(tx.connection)}
@@ -79,7 +80,7 @@ class PolicyAdministrator:
                     directory.create_group(tx, group)
             serial = bundles.apply(tx, bundle.id, bundle.files)
             publish_secrets(tx, injected_secrets(bundle.catalogue))
-        return Applied(bundle.id, serial, True, report.findings)
+        return Applied(bundle.id, serial, changed=True, findings=report.findings)
 
     def rollback(self, serial: int, *, actor: str, reason: str) -> Applied:
         """Apply a bundle of the history again; it is checked as any other."""

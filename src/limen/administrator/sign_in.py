@@ -1,11 +1,9 @@
 """Signing in: the shell of `sign_in_life`. Every failure has one answer (`Wrong`) and costs the same."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from webauthn.helpers import base64url_to_bytes
 
 from limen.administrator.desk import Desk, Flow, FlowData
 from limen.administrator.ledger import Entry
@@ -101,7 +99,7 @@ class SignIn:
         with self._desk.ledger.entry("nobody", "attempt to sign in", ip=visit.browser.ip) as entry:
             wait_s = self._desk.charge(entry.tx.connection, charges)
             if wait_s:
-                entry.note("sign_in.throttled")
+                self._desk.note_throttled(entry)
                 return wait_s, None
             return 0.0, keys.load_credentials(entry.tx.connection, name)
 
@@ -130,7 +128,7 @@ class SignIn:
                 return Over()
             wait_s = desk.charge(connection, charges)
             if wait_s:
-                entry.note("sign_in.throttled", target=owner.person)
+                desk.note_throttled(entry)
                 return TooMany(wait_s)
             method = desk.spend_code(connection, current, code) if current.active_at(now) else None
             attempt = Attempt(visit, person=owner.person, why="code")
@@ -170,7 +168,7 @@ class SignIn:
             wait_s = desk.charge(connection, throttle.address_charges(visit.browser.ip))
             if wait_s:
                 return TooMany(wait_s)
-            challenge = claimed_challenge(credential)
+            challenge = passkeys.claimed_challenge(credential)
             flow = desk.find_flow(connection, challenge, SignInState.CEREMONY)
             if flow is None or flow.data.browser != visit.form_id:
                 return Over()
@@ -249,16 +247,6 @@ class SignIn:
         earned = proof.assurance.aal >= AAL_OF_KNOWN_BROWSERS
         mark = known_browser.mint_mark(self._desk.key, person, entry.tx.now) if earned else ""
         attempt.answer = SignedIn(opened, mark)
-
-
-def claimed_challenge(credential: str) -> str:
-    """Return the challenge that a credential says it answers; empty if it is not readable."""
-    try:
-        sent = json.loads(credential)["response"]["clientDataJSON"]
-        claimed = json.loads(base64url_to_bytes(sent))["challenge"]
-    except (ValueError, KeyError, TypeError):
-        return ""
-    return claimed if isinstance(claimed, str) else ""
 
 
 def _why(found: Credentials | None, right: bool, desk: Desk) -> str:

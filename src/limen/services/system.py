@@ -3,10 +3,10 @@
 import asyncio
 import errno
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 
 from limen.core.errors import Conflict, Invalid, Unavailable
@@ -19,13 +19,20 @@ LOG_TAIL_LINES = 12
 
 
 class SystemOptions(msgspec.Struct, frozen=True):
-    """What a system on one machine is made of. `bundle` is applied if none is active yet."""
+    """What a system on one machine is made of.
+
+    Attributes:
+        bundle: applied if none is active yet.
+        metrics: HOST:PORT of control's; the gateway's is the next port.
+        control: a module to run in place of `limen control`.
+    """
 
     state: Path
     bundle: Path
     port: int
     listen: str = "127.0.0.1"
-    metrics: str | None = None  # host:port of control's; the gateway's is the next port
+    metrics: str | None = None
+    control: str = ""
 
 
 class System:
@@ -70,8 +77,11 @@ class System:
 
     def _control(self) -> Child:
         metrics = ("--metrics", self.options.metrics) if self.options.metrics else ()
-        arguments = limen_command(
-            "control",
+        program = (
+            (sys.executable, "-m", self.options.control) if self.options.control else limen_command("control")
+        )
+        arguments = (
+            *program,
             "--state",
             str(self.state.root),
             "--bundle",
@@ -97,6 +107,8 @@ class System:
         return Child("gateway", arguments, self.state.root / "log" / "gateway.log")
 
     async def _wait_ready(self, name: str, path: Path, deadline: float) -> None:
+        import httpx  # now that the children are on their way
+
         loop = asyncio.get_running_loop()
         transport = httpx.AsyncHTTPTransport(uds=str(path))
         async with httpx.AsyncClient(transport=transport, base_url="http://limen", timeout=2.0) as client:

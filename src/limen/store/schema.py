@@ -4,19 +4,27 @@ Revisions are consecutive decimal numbers, `0001` onwards, and there is no way d
 release names the oldest revision that it can migrate from (`OLDEST`); releases before that are upgraded
 through the one that `RELEASES` names. A migration is one transaction: it happened or it did not. What
 would take long (a back-fill over a big table) is not done there but in batches, by `limen.store.backfill`.
+
+Alembic is loaded only where there is something to migrate: an empty database gets this release's tables
+at once (a test shows that both ways lead to the same schema), and most starts find nothing to do.
 """
 
 import secrets
+from importlib.resources import files
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, select
 
 from limen import __version__
 from limen.core.errors import Invalid, Refused
 from limen.store import feed
+from limen.store.tables import metadata
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+"""Alembic's own table."""
 
 OLDEST = "0001"
 """The oldest revision that this release migrates from."""
@@ -32,14 +40,14 @@ def prepare(connection: Connection, *, migrate: bool) -> None:
         Refused: `SCHEMA_NEWER`, `SCHEMA_SKIPPED`, or `SCHEMA_OLD` when `migrate` is false.
         Invalid: the file holds somebody else's tables.
     """
-    config = alembic_config()
-    head = ScriptDirectory.from_config(config).get_current_head()
-    assert head is not None
+    head = newest_revision()
     found = current_revision(connection)
     if found != head:
         check_path(found, head, migrate=migrate)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        if found is None:
+            _create(connection, head)
+        else:
+            migrate_to_head(connection)
     if feed.read_state(connection, "epoch") is None:
         for name, value in (("epoch", secrets.token_hex(16)), ("seq", "0"), ("floor", "0")):
             feed.write_state(connection, name, value)
@@ -53,14 +61,37 @@ def current_revision(connection: Connection) -> str | None:
     Raises:
         Invalid: it has tables and no revision.
     """
-    revision = MigrationContext.configure(connection).get_current_revision()
-    if revision is None and inspect(connection).get_table_names():
+    tables = set(inspect(connection).get_table_names())
+    revision = connection.scalar(select(VERSION.c.version_num)) if VERSION.name in tables else None
+    if revision is None and tables - {VERSION.name}:
         raise Invalid(
             "The database has tables that are not Limen's.",
             remedy="Name another file.",
             code="SCHEMA_FOREIGN",
         )
     return revision
+
+
+def newest_revision() -> str:
+    """Return this release's revision: the greatest number among the migrations of this package."""
+    names = (entry.name for entry in (files("limen.store") / "migrations" / "versions").iterdir())
+    return max(name[1:5] for name in names if name.startswith("r") and name.endswith(".py"))
+
+
+def migrate_to_head(connection: Connection) -> None:
+    """Run Alembic's migrations from where the database is."""
+    from alembic import command
+
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _create(connection: Connection, head: str) -> None:
+    """Make every table of this release in an empty database."""
+    metadata.create_all(connection)
+    VERSION.create(connection, checkfirst=True)
+    connection.execute(insert(VERSION).values(version_num=head))
 
 
 def check_path(found: str | None, head: str, *, migrate: bool, oldest: str = OLDEST) -> None:
@@ -96,8 +127,10 @@ def check_path(found: str | None, head: str, *, migrate: bool, oldest: str = OLD
         )
 
 
-def alembic_config() -> Config:
+def alembic_config() -> "Config":
     """Return Alembic's configuration: the scripts lie in this package, also in an installed wheel."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "limen.store:migrations")
     return config

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 from check_world import KEY, LAPTOP, NOW, UNAVAILABLE, CheckWorld, Faults
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -84,7 +85,7 @@ def drive(folder: Path, story: Callable[[Rig], Awaitable[None]]) -> None:
         async with Rig(folder) as rig:
             await asyncio.wait_for(story(rig), WAIT_S)
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_one_connection_asks_many_times(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Each trap of cedarpy 4.12 that the design names, sprung on purpose, and how Limen stands by it."""
 
-
 import cedarpy
 import pytest
 from engine_world import NOON, bundle, device, facts, person, policies, ref, request, session

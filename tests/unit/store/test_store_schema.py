@@ -44,9 +44,20 @@ def at_revision(path: Path, revision: str) -> None:
 
 
 def test_the_migrated_schema_equals_the_tables(path: Path) -> None:
+    backend = open_backend(path)
+    with backend.migration() as connection:
+        schema.migrate_to_head(connection)
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+        assert schema.current_revision(connection) == schema.newest_revision()
+    backend.close()
+
+
+def test_a_new_database_has_the_tables_of_this_release_and_says_so(path: Path) -> None:
     with Store.open(path, FakeClock()) as store, store.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
         assert compare_metadata(context, metadata) == []
+        assert context.get_current_revision() == schema.newest_revision()
 
 
 def test_revisions_are_numbered_without_a_gap_and_each_names_its_release() -> None:

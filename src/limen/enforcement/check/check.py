@@ -32,7 +32,6 @@ from limen.enforcement.check.request import (
     BadRequest,
     CheckRequest,
     Misdirected,
-    parse_authority,
     parse_peer,
     parse_target,
 )
@@ -55,7 +54,7 @@ class Check:
         self._view = BundleView(parts.replica)
         self._recorder = Recorder(parts.journal, parts.node, parts.inputs_of)
         self._verdicts = Verdicts(parts, self._recorder, self._refusals, self._view)
-        self._peers: dict[bytes | None, str] = {}
+        self._networks: dict[bytes | None, Network] = {}
         self._last_outage = ""
 
     def answer(self, request: CheckRequest, *, asked_control: bool = False) -> Outcome:
@@ -114,26 +113,23 @@ class Check:
 
     def _understand(self, request: CheckRequest) -> Asked:
         """Read host, path, peer and credentials, strictly."""
-        authority = parse_authority(request.headers.get(HOST, b""))
-        place = self._view.place(authority.host)
-        if place is None:
-            raise Misdirected("No app of this system has this address.", remedy="Check the address.")
+        authority, place = self._view.find(request.headers.get(HOST, b""))
         target = parse_target(request.target, encoded_slash=place.app.allow_encoded_slash)
         match = place.match(request.method, target)
-        ip = self._peer(request.headers.get(PEER))
-        return Asked(request, authority, place, target, match, ip, read_credentials(request))
+        network = self._network(request.headers.get(PEER))
+        return Asked(request, authority, place, target, match, network, read_credentials(request))
 
-    def _peer(self, raw: bytes | None) -> str:
-        ip = self._peers.get(raw)
-        if ip is None:
+    def _network(self, raw: bytes | None) -> Network:
+        network = self._networks.get(raw)
+        if network is None:
             try:
-                ip = parse_peer(raw)
+                network = Network(parse_peer(raw))
             except ValueError:
                 raise Outage("Envoy did not say who the client is") from None
-            if len(self._peers) >= PEERS_MAX:
-                self._peers.clear()
-            self._peers[raw] = ip
-        return ip
+            if len(self._networks) >= PEERS_MAX:
+                self._networks.clear()
+            self._networks[raw] = network
+        return network
 
     def _public(self, asked: Asked, at: Instant, started_ns: int) -> Reply:
         """Answer a public path. A stale catalogue cannot say what is public."""
@@ -168,7 +164,7 @@ class Check:
             subject=seat.subject,
             resource=resource,
             session=seat.facts,
-            network=Network(question.ip),
+            network=asked.network,
             grants=() if seat.subject is None else replica.grants(seat.subject, resource, question.at),
             age_s=replica.age_s(self._parts.clock.boot_s()),
             staleness_max_s=asked.place.staleness_max_s(asked.match),
@@ -202,7 +198,7 @@ def _question(asked: Asked, at: Instant, seat: Seat | None) -> AccessRequest:
         method=asked.request.method,
         host=asked.authority.host,
         path=asked.target.path,
-        ip=asked.ip,
+        ip=asked.network.ip,
     )
 
 

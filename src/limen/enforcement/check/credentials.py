@@ -58,13 +58,13 @@ def read_credentials(request: CheckRequest) -> Credentials:
     headers = request.headers
     raw_cookie = headers.get(COOKIE)
     if raw_cookie is None:
-        if AUTHORIZATION not in headers and LIMEN_TOKEN not in headers:
-            return NOTHING
         found = NOTHING
     else:
         if b"," in raw_cookie and _JOINED.search(raw_cookie):
             raise BadRequest("More than one Cookie header was sent.", remedy="Send one Cookie header.")
-        found = NOTHING if _OURS not in raw_cookie else _read_cookie(raw_cookie)
+        found = _read_cookie(raw_cookie) if _OURS in raw_cookie else NOTHING
+    if AUTHORIZATION not in headers and LIMEN_TOKEN not in headers:
+        return found
     client, ours = _client_token(request)
     if client is None:
         return found

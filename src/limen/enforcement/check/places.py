@@ -65,9 +65,9 @@ class Place:
         )
 
 
-def read_places(catalogue: Catalogue) -> Mapping[bytes, Place]:
-    """Return the places of a catalogue by host, as bytes of the wire."""
-    return {app.host.encode(): Place(app, catalogue) for app in catalogue.apps.values()}
+def read_places(catalogue: Catalogue) -> Mapping[str, Place]:
+    """Return the places of a catalogue by host."""
+    return {app.host: Place(app, catalogue) for app in catalogue.apps.values()}
 
 
 def is_unsafe(method: str) -> bool:

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from limen.core.changes import PersonFact
-from limen.core.decision import AUTH_REMEDIES, Code, Explanation, Remedy
+from limen.core.decision import AUTH_REMEDIES, Code, Explanation, Network, Remedy
 from limen.core.errors import Invalid
 from limen.core.ids import Instant
 from limen.core.resources import RouteMatch
@@ -66,14 +66,14 @@ CODE_SENTENCES: dict[Code, str] = {
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A request as far as it was understood: what refusals are written for. `ip` is the client's."""
+    """A request as far as it was understood: what refusals are written for."""
 
     request: CheckRequest
     authority: Authority
     place: Place
     target: Target
     match: RouteMatch
-    ip: str
+    network: Network
     credentials: Credentials
 
 

@@ -13,7 +13,6 @@ The checks of an answer, in the order in which they are made:
 
 import hmac
 import secrets
-import ssl
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -26,10 +25,11 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from limen.core.catalogue import OidcConfig
-from limen.core.errors import Refused, Unavailable
+from limen.core.errors import Refused
 from limen.core.ids import Instant
 from limen.core.secret import Secret
 from limen.information.identity.assurance import Assurance, assess_upstream
+from limen.information.identity.oidc_http import ProviderHttp
 
 with warnings.catch_warnings():  # Authlib says at import that it would rather have httpx2
     from authlib.deprecate import AuthlibDeprecationWarning
@@ -40,12 +40,9 @@ with warnings.catch_warnings():  # Authlib says at import that it would rather h
     from authlib.oauth2.rfc7636 import create_s256_code_challenge
     from authlib.oidc.core import CodeIDToken
 
-TIMEOUT_S = 10.0
 LEEWAY_S = 60  # clocks of two organisations
 METADATA_S = 3600.0  # discovery and keys are read again after this
-DOCUMENT_MAX_BYTES = 8_000_000  # an identity with a hundred thousand groups fits
 ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "EdDSA"]  # none and HMAC are never believed
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class UpstreamFlow(msgspec.Struct, frozen=True):
@@ -86,7 +83,7 @@ class UpstreamProvider:
 
     def __init__(self, config: OidcConfig, transport: httpx.BaseTransport | None = None) -> None:
         self.config = config
-        self._transport = transport
+        self._http = ProviderHttp(config, transport)
         self._metadata: tuple[Instant, _Metadata] | None = None
         self._keys: tuple[Instant, KeySet] | None = None
 
@@ -156,13 +153,13 @@ class UpstreamProvider:
             return self._metadata[1]
         url = self.config.issuer.rstrip("/") + "/.well-known/openid-configuration"
         try:
-            found = msgspec.convert(self._get_json(url), _Metadata)
+            found = msgspec.convert(self._http.get_json(url), _Metadata)
         except msgspec.ValidationError as error:
-            raise self._unavailable() from error
+            raise self._http.unavailable() from error
         if found.issuer != self.config.issuer:  # OIDC Discovery 4.3
-            raise self._unavailable()
+            raise self._http.unavailable()
         for endpoint in (found.authorization_endpoint, found.token_endpoint, found.jwks_uri):
-            self._require_tls(endpoint)
+            self._http.require_tls(endpoint)
         self._metadata = (now, found)
         return found
 
@@ -183,7 +180,7 @@ class UpstreamProvider:
             client_secret=client_secret.reveal() if client_secret else None,
             token_endpoint_auth_method=method,
             redirect_uri=redirect_uri,
-            **self._http_options(),
+            **self._http.options(),
         )
         with client:
             try:
@@ -194,7 +191,7 @@ class UpstreamProvider:
                     code_verifier=flow.verifier,
                 )
             except httpx.TransportError as error:
-                raise self._unavailable() from error
+                raise self._http.unavailable() from error
             except (AuthlibBaseError, httpx.HTTPStatusError, ValueError) as error:
                 raise refused("its code was not accepted") from error
         assert isinstance(tokens, Mapping)
@@ -229,15 +226,15 @@ class UpstreamProvider:
                 return jwt.decode(id_token, self._keys[1], algorithms=ALGORITHMS)
             except (JoseError, ValueError):
                 self._keys = None
-        keys = KeySet.import_key_set(self._get_json(metadata.jwks_uri))  # type: ignore[arg-type]
+        keys = KeySet.import_key_set(self._http.get_json(metadata.jwks_uri))  # type: ignore[arg-type]
         self._keys = (now, keys)
         return jwt.decode(id_token, keys, algorithms=ALGORITHMS)
 
     def _userinfo(self, metadata: _Metadata, access_token: str, subject: str) -> Mapping[str, Any]:
         if metadata.userinfo_endpoint is None:
             return {}
-        self._require_tls(metadata.userinfo_endpoint)
-        found = self._get_json(metadata.userinfo_endpoint, {"Authorization": f"Bearer {access_token}"})
+        self._http.require_tls(metadata.userinfo_endpoint)
+        found = self._http.get_json(metadata.userinfo_endpoint, {"Authorization": f"Bearer {access_token}"})
         if found.get("sub") != subject:
             raise refused("userinfo is about somebody else")
         return found
@@ -257,46 +254,6 @@ class UpstreamProvider:
             groups=tuple(sorted({group for group in listed if isinstance(group, str)})),
             assurance=assess_upstream([str(value) for value in amr], _text(claims.get("acr"))),
             auth_at=min(now, float(claims.get("auth_time") or now)),
-        )
-
-    def _get_json(self, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-        self._require_tls(url)
-        body = bytearray()
-        try:
-            with (
-                httpx.Client(**self._http_options()) as http,
-                http.stream("GET", url, headers=headers) as got,
-            ):
-                got.raise_for_status()
-                for part in got.iter_bytes():
-                    body += part
-                    if len(body) > DOCUMENT_MAX_BYTES:
-                        raise self._unavailable()
-            found = msgspec.json.decode(bytes(body), type=dict[str, Any])
-        except (httpx.HTTPError, msgspec.DecodeError) as error:
-            raise self._unavailable() from error
-        return found
-
-    def _http_options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"timeout": TIMEOUT_S, "follow_redirects": False, "trust_env": False}
-        if self._transport is not None:
-            return {**options, "transport": self._transport}
-        context = ssl.create_default_context()
-        if self.config.ca_pem is not None:
-            context = ssl.create_default_context(cadata=self.config.ca_pem)
-        return {**options, "verify": context}
-
-    def _require_tls(self, url: str) -> None:
-        """OIDC Core 3.1.2 asks for TLS; only this machine may be spoken to without."""
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-            raise self._unavailable()
-
-    def _unavailable(self) -> Unavailable:
-        return Unavailable(
-            f"The identity provider {self.config.name} does not answer as it should.",
-            remedy="Try again in a moment, or sign in another way.",
-            code="UPSTREAM_UNAVAILABLE",
         )
 
 

@@ -182,6 +182,16 @@ def verify_assertion(
     return PasskeyUse(assertion.id, found.new_sign_count, found.credential_backed_up)
 
 
+def claimed_challenge(credential: str) -> str:
+    """Return the challenge that a credential says it answers; empty if it is not readable."""
+    try:
+        sent = json.loads(credential)["response"]["clientDataJSON"]
+        claimed = json.loads(base64url_to_bytes(sent))["challenge"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return claimed if isinstance(claimed, str) else ""
+
+
 def _refuse_framed(client_data: bytes) -> None:
     """Our pages are never framed, so a ceremony in a foreign frame is not ours (section 7.2 step 15)."""
     if parse_client_data_json(client_data).cross_origin:

@@ -7,6 +7,8 @@ Laws:
 
 import threading
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from functools import cache
 
@@ -15,7 +17,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from zxcvbn import zxcvbn
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from limen.core.errors import Invalid
+from limen.core.errors import Invalid, Unavailable
 from limen.core.secret import Secret
 
 LENGTH_MIN_ALONE = 15  # characters, SP 800-63B-4 3.1.1.2: as the only factor
@@ -24,6 +26,7 @@ LENGTH_MAX = 256  # characters; at least 64 must be allowed (SP 800-63B-4 3.1.1.
 GUESSES_MIN = 10**8  # zxcvbn's estimate, its score 3: what a slow hash keeps from a stolen database
 JUDGED_MAX = 72  # characters that zxcvbn looks at
 HASHING_AT_ONCE_MAX = 2  # each takes 64 MiB for a moment
+HASHING_WAITING_MAX = 8  # more than these are turned away: a flood of passwords must not hold every thread
 
 PROFILE = argon2.profiles.RFC_9106_LOW_MEMORY
 
@@ -41,19 +44,28 @@ class PasswordHasher:
 
     def __init__(self, profile: argon2.Parameters = PROFILE) -> None:
         self._argon2 = argon2.PasswordHasher.from_parameters(profile)
+        self._room = threading.BoundedSemaphore(HASHING_AT_ONCE_MAX + HASHING_WAITING_MAX)
         self._turn = threading.BoundedSemaphore(HASHING_AT_ONCE_MAX)
         self._nobody = self._argon2.hash("the password of nobody")
         self.checks = 0  # how often a hash was computed to check: law P1 is tested by it
 
     def hash(self, password: Secret[str]) -> str:
-        """Return the hash to store."""
-        with self._turn:
+        """Return the hash to store.
+
+        Raises:
+            Unavailable: too many passwords are being looked at.
+        """
+        with self._hashing():
             return self._argon2.hash(_normal(password.reveal()))
 
     def check(self, stored: str | None, password: Secret[str]) -> PasswordVerdict:
-        """Compare with a stored hash; None stands for an account without password (law P1)."""
+        """Compare with a stored hash; None stands for an account without password (law P1).
+
+        Raises:
+            Unavailable: too many passwords are being looked at.
+        """
         text = _normal(password.reveal()[: LENGTH_MAX + 1])
-        with self._turn:
+        with self._hashing():
             self.checks += 1
             try:
                 self._argon2.verify(stored or self._nobody, text)
@@ -63,6 +75,18 @@ class PasswordHasher:
             return PasswordVerdict.WRONG
         outdated = self._argon2.check_needs_rehash(stored)
         return PasswordVerdict.RIGHT_OUTDATED if outdated else PasswordVerdict.RIGHT
+
+    @contextmanager
+    def _hashing(self) -> Iterator[None]:
+        if not self._room.acquire(blocking=False):
+            raise Unavailable(
+                "Too many people sign in at this moment.", remedy="Try again in a moment.", code="BUSY"
+            )
+        try:
+            with self._turn:
+                yield
+        finally:
+            self._room.release()
 
 
 def parse_new_password(

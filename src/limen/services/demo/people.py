@@ -7,21 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from limen.administrator.desk import seal_context
 from limen.core.entities import Kind
 from limen.core.secret import Secret
 from limen.information.identity import totp
-from limen.information.identity.passwords import PasswordHasher
-from limen.store import directory
-from limen.store.credentials import set_password, set_totp
-from limen.store.database import Store
-from limen.store.sealing import Sealer
 
 PASSWORD_GROUPS = 4
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is mistaken for something else
-
-GROUPS = {"staff": "Staff", "engineers": "Engineers", "hr": "HR", "contractors": "Contractors",
-          "limen-admins": "Administrators of Limen"}  # fmt: skip
 
 
 class Role(msgspec.Struct, frozen=True):
@@ -64,6 +55,11 @@ class _Kept(msgspec.Struct, frozen=True):
     totp_secret: str
 
 
+def people_file(state: Path) -> Path:
+    """Return where a demo's state folder keeps who one can be."""
+    return state / "people.json"
+
+
 def load_people(file: Path) -> tuple[DemoPerson, ...]:
     """Return the people of a state folder, making and keeping their secrets if `file` is not there."""
     if not file.exists():
@@ -74,32 +70,6 @@ def load_people(file: Path) -> tuple[DemoPerson, ...]:
         DemoPerson(role, Secret(kept[role.username].password), Secret(kept[role.username].totp_secret))
         for role in ROLES
     )
-
-
-def enrol_people(store: Store, sealer: Sealer, people: tuple[DemoPerson, ...]) -> bool:
-    """Put the people into an empty directory, ready to sign in. False when somebody is there already.
-
-    The demo does this before control starts; on a running system only the admin API changes people.
-    """
-    with store.read() as connection:
-        if directory.count_people(connection):
-            return False
-    hasher = PasswordHasher()
-    hashes = {person.role.username: hasher.hash(person.password) for person in people}
-    with store.transaction("demo", "the demo's people") as tx:
-        for name, title in GROUPS.items():
-            directory.create_group(tx, name, title=title)
-        for person in people:
-            role = person.role
-            directory.create_person(
-                tx, role.username, name=role.name, email=f"{role.username}@limen.localhost", kind=role.kind
-            )
-            for group in role.groups:
-                directory.add_member(tx, group, role.username)
-            sealed = sealer.seal(person.totp_seed, seal_context(role.username))
-            set_password(tx.connection, role.username, hashes[role.username], tx.now)
-            set_totp(tx.connection, role.username, sealed, 0, tx.now)
-    return True
 
 
 def code_now(person: DemoPerson, *, ahead: int = 0) -> Secret[str]:

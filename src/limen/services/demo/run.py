@@ -9,18 +9,14 @@ from typing import Any
 import msgspec
 import typer
 
-from limen.core.clock import SystemClock
 from limen.services.demo.apps import SampleApps
 from limen.services.demo.guide import ready_content, render_guide
-from limen.services.demo.people import DemoPerson, enrol_people, load_people
+from limen.services.demo.people import DemoPerson, load_people, people_file
 from limen.services.demo.sample_bundle import DOMAIN, write_bundle
-from limen.services.demo.tour import play_tour
 from limen.services.logs import configure_logs
 from limen.services.state import read_bundle
 from limen.services.system import System, SystemOptions
 from limen.services.up import serve
-from limen.store.database import Store
-from limen.store.sealing import CREDENTIALS, Sealer
 
 
 class DemoOptions(msgspec.Struct, frozen=True):
@@ -38,10 +34,12 @@ def run_demo(options: DemoOptions) -> None:
     configure_logs(process="demo", json=False)
     began_at = time.monotonic()
     root = (options.state or default_state()).resolve()
-    system = System(SystemOptions(state=root, bundle=root / "bundle", port=options.port))
-    people = load_people(root / "people.json")
-    with Store.open(system.state.database, SystemClock()) as store:
-        enrol_people(store, Sealer(system.state.key(CREDENTIALS)), people)
+    system = System(
+        SystemOptions(
+            state=root, bundle=root / "bundle", port=options.port, control="limen.services.demo.control"
+        )
+    )
+    people = load_people(people_file(root))
     auth_url = f"https://auth.{DOMAIN}:{system.port}"
     ca_file = root / "ca" / "ca.pem"
     apps = SampleApps(root, auth_url=auth_url, ca_file=ca_file)
@@ -95,6 +93,8 @@ async def _run(
 
 
 async def _play(system: System, ready: dict[str, Any], options: DemoOptions) -> None:
+    from limen.services.demo.tour import play_tour  # pulls in much that a plain start does not need
+
     say = (lambda line: None) if options.as_json else typer.echo
     try:
         await system.start()
