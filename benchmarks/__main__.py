@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("decide", "gateway", "memory", "who_can", "journal")
+NAMES = ("decide", "check", "gateway", "memory", "who_can")
 
 
 def main() -> None:

@@ -175,7 +175,7 @@ def bench_who_can(compiled: Policies) -> None:
     row("who-can: one resource", each_us, f"20,000 x 500 in about {(sorted_us + 500 * each_us) / 1e6:.1f} s")
 
 
-def main() -> None:
+def main(*, quick: bool = False) -> None:
     """Print the table."""
     few = bench_cold()
     bench_memo(few)

@@ -156,9 +156,8 @@ def _has(pid: int, word: str) -> bool:
 
 def _print(found: dict[str, Measured]) -> None:
     base = statistics.median(load.per_s for load in found["Envoy + always-yes"].loads)
-    print(
-        "| | requests/s | of always-yes | p50 | p99 | CPU s per 10,000 | failed |\n|---|---|---|---|---|---|---|"
-    )
+    print("| | requests/s | of always-yes | p50 ms | p99 ms | CPU s per 10,000 | failed |")
+    print("|---|---|---|---|---|---|---|")
     for name, measured in found.items():
         per_s, p50, p99 = (
             statistics.median(getattr(load, field) for load in measured.loads)
@@ -166,6 +165,13 @@ def _print(found: dict[str, Measured]) -> None:
         )
         cpu = statistics.median(measured.cpu_per_10k_s)
         failed = sum(load.failed for load in measured.loads)
-        print(
-            f"| {name} | {per_s:,.0f} | {per_s / base:.2f} | {p50:.2f} ms | {p99:.2f} ms | {cpu:.2f} | {failed} |"
+        cells = (
+            name,
+            f"{per_s:,.0f}",
+            f"{per_s / base:.2f}",
+            f"{p50:.2f}",
+            f"{p99:.2f}",
+            f"{cpu:.2f}",
+            failed,
         )
+        print("| " + " | ".join(map(str, cells)) + " |")

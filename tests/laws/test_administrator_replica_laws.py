@@ -18,7 +18,8 @@ from limen.administrator.feed_wire import (
     parse_from_control,
     render_line,
 )
-from limen.administrator.replica import KINDS, Replica
+from limen.administrator.replica import Replica
+from limen.administrator.projections import KINDS
 from limen.core.catalogue import Catalogue
 from limen.core.changes import (
     AppSessionFact,
@@ -137,7 +138,7 @@ def test_f2_a_replica_at_n_equals_the_snapshot_at_n_in_any_batching(
     assert tailed.seq == direct.seq
     assert rows(tailed.snapshot()) == rows(direct.snapshot()) == rows(snapshot_at(feed))
     assert [tailed.closure(ref) for ref in REFS] == [direct.closure(ref) for ref in REFS]
-    assert tailed._grants == direct._grants
+    assert tailed._rows.grants == direct._rows.grants
     assert (tailed.active is None) == (direct.active is None)
 
 

@@ -14,7 +14,7 @@ from limen.administrator.replica import Replica
 from limen.core.changes import BundleFact
 from limen.core.clock import Clock
 from limen.core.decision import AccessRequest, Decision, Explanation, Facts, Network, SessionFacts
-from limen.core.entities import Closure, close_entity
+from limen.core.entities import Closure, Entity, close_entity
 from limen.core.errors import NotFound, Unavailable
 from limen.core.ids import EntityRef, Instant, new_decision_id
 from limen.core.record import BundleRecord, DecisionRecord, InputsRecord
@@ -22,9 +22,10 @@ from limen.engine.decide import decide
 from limen.engine.explain import explain
 from limen.engine.memo import Memo
 from limen.engine.replay import stable_inputs
-from limen.engine.who_can import AccessClass, who_can
+from limen.engine.who_can import AccessClass, SubjectClasses, classify, who_can
 from limen.journal.writer import Journal
 
+RESOURCE_TYPES = ("App", "Route", "Service")
 SESSION_S = 43_200  # life of a session that is only supposed
 
 
@@ -71,6 +72,7 @@ class Authority:
         self._node = node
         self._memo = Memo(1024)
         self._lock = threading.Lock()
+        self._classes: tuple[tuple[int, str], SubjectClasses] | None = None
 
     def update(self, apply: Callable[[Replica], None]) -> None:
         """Let the feed change the replica."""
@@ -169,22 +171,32 @@ class Authority:
         return found
 
     def who_can(
-        self,
-        action: str,
-        resource: EntityRef,
-        active: ActiveBundle | None = None,
-        progress: Callable[[int], None] | None = None,
+        self, action: str, resource: EntityRef, active: ActiveBundle | None = None
     ) -> tuple[int, tuple[AccessClass, ...]]:
-        """Return how many people there are, and the classes of equal ones with what each may."""
+        """Return how many people there are, and the classes of equal ones with what each may.
+
+        People are sorted into classes once for all resources, and again when something has changed.
+        """
         bundle = active or self.active()
-        at = self._clock.now()
         about = self.resource_in(bundle, resource)
         with self._lock:
-            people = self._people()
-            grants = {c.root: held for c in people if (held := self._replica.grants(c, about, at))}
-        return len(people), who_can(
-            action, resource, bundle.policies, people, about, progress, at=at, grants=grants
-        )
+            grants = self._replica.grants_by_principal()
+            people = self._sorted(bundle)
+        count = sum(len(members) for _, members in people.classes)
+        at = self._clock.now()
+        return count, who_can(action, resource, bundle.policies, people, about, at=at, grants=grants)
+
+    def _sorted(self, bundle: ActiveBundle) -> SubjectClasses:
+        key = (self._replica.stamp, bundle.id)
+        if self._classes is None or self._classes[0] != key:
+
+            def find(ref: EntityRef) -> Entity | None:
+                return bundle.entities.get(ref) or self._replica.entity(ref)
+
+            resources = [close_entity(ref, find) for ref in bundle.entities if ref.type in RESOURCE_TYPES]
+            grants = self._replica.grants_by_principal()
+            self._classes = (key, classify(self._people(), bundle.policies, resources, grants))
+        return self._classes[1]
 
     def workload(self, ref: EntityRef) -> Closure | None:
         """Return a workload's closure."""

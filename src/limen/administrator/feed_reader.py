@@ -5,8 +5,8 @@ replica comes about.
 """
 
 from limen.administrator.feed_wire import Answer, Bye, FromControl, Pong, Ready, Resume, Rows, Start, Tx
-from limen.administrator.replica import Replica, Row
-from limen.core.changes import Snapshot
+from limen.administrator.projections import Projections
+from limen.administrator.replica import Replica
 from limen.core.errors import Invalid, Unavailable
 
 
@@ -20,7 +20,7 @@ class FeedReader:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
         self._start: Start | None = None
-        self._rows: list[Row] = []
+        self._rows = Projections()
         self._sent: dict[int, float] = {}  # ping -> boot instant of its sending
         self._late: list[tuple[int, float]] = []  # heads answered that the replica has yet to reach
         self.synced = False
@@ -46,10 +46,11 @@ class FeedReader:
                 if self.synced and sent_at is not None and not self._replica.confirm(sent_at, seq):
                     self._late.append((seq, sent_at))
             case Start():
-                self._start, self._rows, self.synced = message, [], False
+                self._start, self._rows, self.synced = message, Projections(), False
             case Rows(rows):
                 self._require(self._start is not None, "rows outside a snapshot")
-                self._rows.extend(rows)
+                for version, value in rows:
+                    self._rows.put(version, value)
             case Ready(seq):
                 self._complete(seq)
             case Resume(epoch):
@@ -64,8 +65,8 @@ class FeedReader:
         start = self._start
         self._require(start is not None and start.seq == seq, "the end of a snapshot that did not begin")
         assert start is not None
-        self._replica.apply_snapshot(Snapshot(start.epoch, start.seq, tuple(self._rows)))
-        self._start, self._rows, self.synced = None, [], True
+        self._replica.adopt(self._rows, start.epoch, start.seq)
+        self._start, self._rows, self.synced = None, Projections(), True
 
     def _confirm_late(self) -> None:
         self._late = [(head, sent) for head, sent in self._late if not self._replica.confirm(sent, head)]

@@ -12,16 +12,15 @@ Laws:
 """
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 from limen.administrator.active import ActiveBundle
+from limen.administrator.projections import KINDS, Projections
 from limen.core.changes import (
     AppSessionFact,
     BundleFact,
     Change,
-    GrantFact,
     GroupFact,
     PersonFact,
     Projection,
@@ -31,24 +30,9 @@ from limen.core.changes import (
     WorkloadFact,
 )
 from limen.core.decision import Facts, Grant, Network, SessionFacts
-from limen.core.entities import Closure, Entity, Status, close_entity
+from limen.core.entities import Closure, Entity, close_entity
 from limen.core.errors import Invalid, LimenError
 from limen.core.ids import EntityRef, Instant
-
-Row = tuple[int, Projection]
-"""A projection and its version: the position of its last change."""
-
-KINDS: dict[type, str] = {
-    PersonFact: "person",
-    WorkloadFact: "workload",
-    GroupFact: "group",
-    SessionFact: "session",
-    AppSessionFact: "app_session",
-    GrantFact: "grant",
-    BundleFact: "bundle",
-    SecretFact: "secret",
-}
-"""The feed's word for each kind of projection."""
 
 ENTITY_TYPES = {"person": "User", "workload": "Workload", "group": "Group"}
 """Kinds of which policies see an entity, and its Cedar type."""
@@ -74,26 +58,30 @@ class Replica:
         self.epoch = ""
         self.seq = -1
         self.stamp = 0
-        self._reset()
+        self._reset(Projections())
 
-    def _reset(self) -> None:
-        self._rows: dict[str, dict[str, Row]] = {kind: {} for kind in KINDS.values()}
-        self._grants: dict[EntityRef, dict[str, Grant]] = {}
+    def _reset(self, rows: Projections) -> None:
+        self._rows = rows
         self._closures: dict[EntityRef, Closure] = {}
         self._readers: dict[EntityRef, set[EntityRef]] = {}
-        self._words: dict[Any, Any] = {}
         self.active: ActiveBundle | None = None
         self.bundle_error: LimenError | None = None
+        self._activate()
 
     # --- the feed --------------------------------------------------------------------------------
 
     def apply_snapshot(self, snapshot: Snapshot) -> None:
         """Forget everything and hold exactly `snapshot`. The age is unknown until confirmed."""
-        self._reset()
-        self._confirmed_at = None
+        rows = Projections()
         for version, value in snapshot.values:
-            self._put(version, value)
-        self.epoch, self.seq = snapshot.epoch, snapshot.seq
+            rows.put(version, value)
+        self.adopt(rows, snapshot.epoch, snapshot.seq)
+
+    def adopt(self, rows: Projections, epoch: str, seq: int) -> None:
+        """Forget everything and hold exactly `rows`, which are all there is at `seq` of `epoch`."""
+        self._confirmed_at = None
+        self.epoch, self.seq = epoch, seq
+        self._reset(rows)
         self._announce(frozenset(KINDS.values()))
 
     def apply(self, changes: Iterable[Change]) -> None:
@@ -106,12 +94,16 @@ class Replica:
         self._require_whole(fresh)
         for change in fresh:
             if change.value is None:
-                self._drop(change.kind, change.id)
+                self._rows.drop(change.kind, change.id)
             else:
-                self._put(change.seq, change.value)
+                self._rows.put(change.seq, change.value)
+            self._touch(change.kind, change.id)
         if fresh:
+            kinds = frozenset(change.kind for change in fresh)
+            if "bundle" in kinds:
+                self._activate()
             self.seq = fresh[-1].tx
-            self._announce(frozenset(change.kind for change in fresh))
+            self._announce(kinds)
 
     def _require_whole(self, changes: list[Change]) -> None:
         expected, tx = self.seq + 1, None
@@ -133,8 +125,7 @@ class Replica:
 
     def snapshot(self) -> Snapshot:
         """Return all rows, ordered by kind and id."""
-        rows = tuple(row for kind in sorted(self._rows) for _, row in sorted(self._rows[kind].items()))
-        return Snapshot(self.epoch, self.seq, rows)
+        return Snapshot(self.epoch, self.seq, self._rows.ordered())
 
     def subscribe(self, watcher: Callable[[frozenset[str]], None]) -> None:
         """Call `watcher` with the kinds touched, after everything applied."""
@@ -169,101 +160,52 @@ class Replica:
 
     # --- rows ------------------------------------------------------------------------------------
 
-    def _put(self, version: int, value: Projection) -> None:
-        kind = KINDS[type(value)]
-        if kind == "grant":
-            self._forget_grant(value.id)
-        self._rows[kind][value.id] = (version, self._compact(value))
-        if isinstance(value, GrantFact):
-            principal = EntityRef(*value.principal)
-            grant = Grant(value.id, principal, value.actions, EntityRef(*value.resource), value.expires_at)
-            self._grants.setdefault(principal, {})[value.id] = grant
-        elif isinstance(value, BundleFact):
-            self._activate(value)
-        else:
-            self._touch(kind, value.id)
+    def app_session(self, token_hash: str) -> AppSessionFact | None:
+        """Return the app session of a token's hash. Its parent may have ended: ask `session` too."""
+        found: AppSessionFact | None = self._rows.value("app_session", token_hash)
+        return found
 
-    def _drop(self, kind: str, row_id: str) -> None:
-        if kind == "grant":
-            self._forget_grant(row_id)
-        self._rows[kind].pop(row_id, None)
-        if kind == "bundle":
-            self._activate(None)
-        self._touch(kind, row_id)
+    def session(self, session_id: str) -> SessionFact | None:
+        """Return a single sign-on session that has not been ended."""
+        found: SessionFact | None = self._rows.value("session", session_id)
+        return found
 
-    def _forget_grant(self, grant_id: str) -> None:
-        known = cast("GrantFact | None", self._value("grant", grant_id))
-        if known is not None:
-            principal = EntityRef(*known.principal)
-            held = self._grants[principal]
-            del held[grant_id]
-            if not held:
-                del self._grants[principal]
+    def person(self, username: str) -> PersonFact | None:
+        """Return a person of the directory."""
+        found: PersonFact | None = self._rows.value("person", username)
+        return found
 
-    def _activate(self, fact: BundleFact | None) -> None:
+    def secret(self, name: str) -> SecretFact | None:
+        """Return a sealed secret."""
+        found: SecretFact | None = self._rows.value("secret", name)
+        return found
+
+    def bundle(self) -> BundleFact | None:
+        """Return the active bundle's files."""
+        found: BundleFact | None = self._rows.value("bundle", "active")
+        return found
+
+    def people(self) -> Iterator[PersonFact]:
+        """Yield everybody in the directory."""
+        for _, (_, value) in self._rows.of("person"):
+            assert isinstance(value, PersonFact)
+            yield value
+
+    def groups(self) -> frozenset[str]:
+        """Return the names of all groups."""
+        return frozenset(name for name, _ in self._rows.of("group"))
+
+    def _activate(self) -> None:
         """Put the bundle in force. One that cannot be loaded leaves none: its predecessor is history."""
         self._closures.clear()
         self._readers.clear()
         self.active, self.bundle_error = None, None
+        fact = self.bundle()
         if fact is not None:
             try:
                 self.active = self._load(fact)
             except LimenError as error:
                 self.bundle_error = error
-
-    def _compact(self, value: Projection) -> Projection:
-        """Share what many sessions repeat: a hundred thousand of them live here."""
-        if isinstance(value, AppSessionFact):
-            parent = self._rows["session"].get(value.parent)
-            parent_id = parent[1].id if parent else value.parent
-            return AppSessionFact(
-                value.id, parent_id, sys.intern(value.app), value.expires_at, sys.intern(value.kind)
-            )
-        if isinstance(value, SessionFact):
-            return SessionFact(
-                id=value.id,
-                person=sys.intern(value.person),
-                aal=value.aal,
-                phishing_resistant=value.phishing_resistant,
-                methods=self._words.setdefault(value.methods, value.methods),
-                started_at=value.started_at,
-                auth_at=value.started_at if value.auth_at == value.started_at else value.auth_at,
-                expires_at=value.expires_at,
-            )
-        return value
-
-    def _value(self, kind: str, row_id: str) -> Projection | None:
-        row = self._rows[kind].get(row_id)
-        return None if row is None else row[1]
-
-    def app_session(self, token_hash: str) -> AppSessionFact | None:
-        """Return the app session of a token's hash. Its parent may have ended: ask `session` too."""
-        return cast("AppSessionFact | None", self._value("app_session", token_hash))
-
-    def session(self, session_id: str) -> SessionFact | None:
-        """Return a single sign-on session that has not been ended."""
-        return cast("SessionFact | None", self._value("session", session_id))
-
-    def person(self, username: str) -> PersonFact | None:
-        """Return a person of the directory."""
-        return cast("PersonFact | None", self._value("person", username))
-
-    def secret(self, name: str) -> SecretFact | None:
-        """Return a sealed secret."""
-        return cast("SecretFact | None", self._value("secret", name))
-
-    def bundle(self) -> BundleFact | None:
-        """Return the active bundle's files."""
-        return cast("BundleFact | None", self._value("bundle", "active"))
-
-    def people(self) -> Iterator[PersonFact]:
-        """Yield everybody in the directory."""
-        for _, value in self._rows["person"].values():
-            yield cast("PersonFact", value)
-
-    def groups(self) -> frozenset[str]:
-        """Return the names of all groups."""
-        return frozenset(self._rows["group"])
 
     # --- entities and closures -------------------------------------------------------------------
 
@@ -278,7 +220,7 @@ class Replica:
         kind = ROW_KINDS.get(ref.type)
         if kind is None:
             return self.active.entities.get(ref) if self.active else None
-        row = self._rows[kind].get(ref.id)
+        row = self._rows.get(kind, ref.id)
         return None if row is None else entity_of(*row)
 
     def closure(self, ref: EntityRef) -> Closure | None:
@@ -293,7 +235,7 @@ class Replica:
 
     def _close(self, ref: EntityRef) -> Closure:
         kind = ROW_KINDS.get(ref.type, "")
-        fact = self._value(kind, ref.id) if kind else None
+        fact = self._rows.value(kind, ref.id) if kind else None
         if isinstance(fact, PersonFact):
             return close_entity(
                 ref,
@@ -308,16 +250,24 @@ class Replica:
 
     def grants(self, subject: Closure, resource: Closure, at: Instant) -> tuple[Grant, ...]:
         """Return the grants that stand at `at` for this subject and resource, ordered by id."""
-        if not self._grants:
+        standing = self._rows.grants
+        if not standing:
             return ()
         found = [
             grant
             for principal in subject.ancestors
-            if principal in self._grants
-            for grant in self._grants[principal].values()
+            if principal in standing
+            for grant in standing[principal].values()
             if grant.expires_at > at and grant.resource in resource.ancestors
         ]
         return tuple(sorted(found, key=lambda grant: grant.id))
+
+    def grants_by_principal(self) -> dict[EntityRef, tuple[Grant, ...]]:
+        """Return every grant there is, expired ones too, under whom it was given to."""
+        return {
+            principal: tuple(sorted(held.values(), key=lambda grant: grant.id))
+            for principal, held in self._rows.grants.items()
+        }
 
     def facts(
         self,
@@ -383,6 +333,3 @@ def session_facts(session: SessionFact) -> SessionFacts:
 
 def _groups(names: tuple[str, ...]) -> tuple[EntityRef, ...]:
     return tuple(EntityRef("Group", name) for name in names)
-
-
-__all__ = ["ActiveBundle", "Replica", "Status", "entity_of", "session_facts"]

@@ -1,5 +1,6 @@
 """People over the admin API."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -8,10 +9,12 @@ from pydantic import BaseModel, Field
 
 from limen.api.deps import Actor, Deps, decided
 from limen.core.entities import Kind, Status
+from limen.core.errors import Invalid
 from limen.store import directory, sessions
 from limen.store.credentials import load_credentials
 
 router = APIRouter(tags=["people"])
+CEDAR_TYPES: Mapping[str, type] = {"String": str, "Long": int, "Bool": bool}
 PAGE = 500  # people per query of the store; the answer holds all that match
 
 
@@ -86,8 +89,9 @@ def add_person(body: NewPerson, deps: Deps, actor: Actor) -> dict[str, Any]:
 @router.post("/v1/people/import", summary="Import people from CSV", **decided("admin", "people"))
 def import_people(body: Import, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Import a CSV file. One wrong line, and nothing is imported; every wrong line is named."""
+    types = deps.authority.active().catalogue.attribute_types
     with deps.store.transaction(actor, body.reason) as tx:
-        report = directory.import_csv(tx, body.csv, dry_run=body.dry_run)
+        report = directory.import_csv(tx, body.csv, dry_run=body.dry_run, attribute_types=types)
     return dict(msgspec.to_builtins(report))
 
 
@@ -108,6 +112,7 @@ def change_person(person: str, body: PersonChange, deps: Deps, actor: Actor) -> 
     given = body.model_dump(exclude_unset=True, exclude={"reason", "attributes"})
     with deps.store.transaction(actor, body.reason) as tx:
         if body.attributes is not None:
+            _demand_declared(body.attributes, deps.authority.active().catalogue.attribute_types)
             before = directory.get_person(tx.connection, person).attributes
             merged = {**before, **body.attributes}
             given["attributes"] = {key: value for key, value in merged.items() if value is not None}
@@ -125,3 +130,18 @@ def make_link(person: str, body: Reason, deps: Deps, actor: Actor) -> dict[str, 
     with deps.store.transaction(actor, body.reason) as tx:
         directory.get_person(tx.connection, person)
         return {"enrolment_link": deps.new_link(tx, person)}
+
+
+def _demand_declared(values: Mapping[str, str | int | bool | None], types: Mapping[str, str]) -> None:
+    """Refuse an attribute that the bundle does not declare so: policies could not read the person."""
+    for name, value in values.items():
+        if name not in types:
+            raise Invalid(
+                f"attributes: the bundle declares no attribute '{name}'.",
+                remedy=f"Declare it in limen.yaml, or use one of: {', '.join(sorted(types))}.",
+            )
+        if value is not None and type(value) is not CEDAR_TYPES[types[name]]:
+            raise Invalid(
+                f"attributes.{name}: the bundle declares it as {types[name]}.",
+                remedy="Give a value of that type.",
+            )

@@ -12,6 +12,14 @@ ADMIN_APP = "limen"
 AUTH_HOST = "auth"
 """The label of the sign-in host below the domain; no app may have it."""
 
+BUILT_IN_ATTRIBUTES: Mapping[str, str] = {
+    "department": "String",
+    "title": "String",
+    "location": "String",
+    "employer": "String",
+}
+"""Attributes of people that every organisation has, and their Cedar types."""
+
 
 class RouteConfig(msgspec.Struct, frozen=True):
     """A part of an app. `path` is a pattern: literal segments, `*` for one, `**` at the end for any."""
@@ -119,6 +127,11 @@ class Catalogue(msgspec.Struct, frozen=True):
     certificate: CertificateConfig | None = None
     session_max_s: int = 43_200
     session_idle_s: int = 3_600
+
+    @property
+    def attribute_types(self) -> Mapping[str, str]:
+        """Every attribute that a person may have: name to Cedar type."""
+        return {**BUILT_IN_ATTRIBUTES, **self.attributes}
 
     @property
     def auth_host(self) -> str:

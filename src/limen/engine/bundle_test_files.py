@@ -28,7 +28,6 @@ from limen.engine.forms import (
     nearest,
 )
 from limen.engine.read_forms import MISSING, Log, Path, read
-from limen.engine.schema import BUILT_IN_ATTRIBUTES
 from limen.engine.yaml_text import YamlRefused, compose, place
 
 REMEDIES = frozenset(
@@ -175,7 +174,7 @@ class _Known:
     def __init__(self, catalogue: Catalogue, policy_ids: frozenset[str]) -> None:
         self.resources = {ref.id for ref in catalogue_entities(catalogue) if ref.type in ("App", "Route")}
         self.reasons = policy_ids | {code.value for code in Code}
-        self.attributes: dict[str, str] = {**BUILT_IN_ATTRIBUTES, **catalogue.attributes}
+        self.attributes = catalogue.attribute_types
 
 
 def _tests(root: yaml.Node, log: Log, known: _Known) -> list[BundleTest]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from limen.core.catalogue import (
+    BUILT_IN_ATTRIBUTES,
     AppConfig,
     Catalogue,
     CertificateConfig,
@@ -20,7 +21,6 @@ from limen.engine.forms import nearest
 from limen.engine.limen_keys import HEADER_PRESETS, LIMEN_YAML
 from limen.engine.read_forms import MISSING, Log, Path, Place, read
 from limen.engine.routes import overlap
-from limen.engine.schema import BUILT_IN_ATTRIBUTES
 from limen.engine.yaml_text import YamlRefused, compose
 
 LIMEN_YAML_FILE = "limen.yaml"

@@ -15,7 +15,9 @@ def add_app(text: str, *, name: str, upstream: str, allow: tuple[str, ...]) -> s
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError:
-        raise Invalid("limen.yaml is not valid YAML.", remedy="Run `limen policy check` to see where.") from None
+        raise Invalid(
+            "limen.yaml is not valid YAML.", remedy="Run `limen policy check` to see where."
+        ) from None
     if not isinstance(root, yaml.MappingNode):
         raise Invalid("limen.yaml holds no mapping.", remedy="Start with `limen init`.")
     apps = next((value for key, value in root.value if key.value == "apps"), None)
@@ -27,13 +29,15 @@ def add_app(text: str, *, name: str, upstream: str, allow: tuple[str, ...]) -> s
         raise Invalid("limen.yaml: `apps` is not a mapping.", remedy="Write apps as `name: {upstream: …}`.")
     if any(key.value == name for key, _ in apps.value):
         raise Conflict(
-            f"limen.yaml: there is an app '{name}' already.", remedy="Choose another --name, or edit it there."
+            f"limen.yaml: there is an app '{name}' already.",
+            remedy="Choose another --name, or edit it there.",
         )
     if not apps.value:
         return _splice(text, apps.start_mark.index, apps.end_mark.index, _entry(name, upstream, allow, 2))
     if apps.flow_style:
         raise Invalid(
-            "limen.yaml: `apps` is written on one line with braces.", remedy="Write each app on a line of its own."
+            "limen.yaml: `apps` is written on one line with braces.",
+            remedy="Write each app on a line of its own.",
         )
     last_key, last = apps.value[-1]
     end = text.find("\n", _content_end(last, last_key.end_mark.index))

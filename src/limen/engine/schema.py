@@ -9,14 +9,6 @@ import re
 
 from limen.core.catalogue import Catalogue
 
-BUILT_IN_ATTRIBUTES = {
-    "department": "String",
-    "title": "String",
-    "location": "String",
-    "employer": "String",
-}
-"""Attributes of people that every directory has. All are optional, as are an organisation's own."""
-
 ACTIONS = ("read", "write", "admin", "connect")
 
 _MODEL = """\
@@ -64,8 +56,7 @@ ATTRIBUTE_NAMES = frozenset(re.findall(r"(\w+)\??:", _MODEL)) - {"principal", "r
 
 def cedar_schema(catalogue: Catalogue) -> str:
     """Return the Cedar schema, in Cedar's own syntax, with the catalogue's attributes of people."""
-    attributes = {**BUILT_IN_ATTRIBUTES, **catalogue.attributes}
-    fields = ", ".join(f"{name}?: {kind}" for name, kind in attributes.items())
+    fields = ", ".join(f"{name}?: {kind}" for name, kind in catalogue.attribute_types.items())
     return _MODEL.replace("ATTRIBUTES", fields)
 
 

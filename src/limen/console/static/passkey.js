@@ -86,7 +86,11 @@
       body: JSON.stringify(body),
     });
     const value = await answer.json().catch(() => ({}));
-    if (!answer.ok || value.error) throw new Said(value.error || value.detail || DID_NOT_WORK);
+    if (!answer.ok || value.error) {
+      const said = new Said(value.error || value.detail || DID_NOT_WORK);
+      if (answer.status === 403) said.next = value.next; // a fresh sign-in must come first
+      throw said;
+    }
     return value;
   };
 
@@ -129,6 +133,7 @@
   const explain = (form, error) => {
     if (error.name === "AbortError") return;
     tell(form, error instanceof Said ? error.message : SAID[error.name] || DID_NOT_WORK);
+    if (error.next) leaveFor(error.next);
   };
 
   const onPress = async (form, button) => {

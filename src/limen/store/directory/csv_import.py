@@ -10,20 +10,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import bindparam, insert, update
 
+from limen.core.catalogue import BUILT_IN_ATTRIBUTES
 from limen.core.entities import Kind, Status
 from limen.store.directory.csv_rows import AttributeTypes, ImportReport, PersonRow, RowError, parse_people
 from limen.store.directory.groups import LOCAL, insert_groups, missing_groups
 from limen.store.directory.people import STATUS_TRANSITIONS, Person, emit_people, load_people, person_row
 from limen.store.ports import Writing
 from limen.store.tables import membership, person
-
-BASE_TYPES: AttributeTypes = {
-    "department": "String",
-    "title": "String",
-    "location": "String",
-    "employer": "String",
-}
-"""Attributes that every organisation has (design/decision.md); the bundle's own come on top."""
 
 _COLUMNS = ("name", "email", "kind", "status", "expires_at", "attributes")
 _UPDATE = (
@@ -45,7 +38,7 @@ class _Plan(msgspec.Struct):
 
 
 def import_csv(
-    tx: Writing, text: str, *, dry_run: bool = False, attribute_types: AttributeTypes | None = None
+    tx: Writing, text: str, *, dry_run: bool = False, attribute_types: AttributeTypes = BUILT_IN_ATTRIBUTES
 ) -> ImportReport:
     """Import people. With any error, or with `dry_run`, nothing is written.
 
@@ -53,9 +46,9 @@ def import_csv(
         tx: the transaction.
         text: the file.
         dry_run: only say what would happen.
-        attribute_types: the bundle's own attributes, name to Cedar type.
+        attribute_types: what the bundle lets a person have, name to Cedar type.
     """
-    rows, errors = parse_people(text, {**BASE_TYPES, **(attribute_types or {})})
+    rows, errors = parse_people(text, attribute_types)
     known = load_people(tx.connection, [row.username for row in rows])
     plan = _plan(rows, known)
     groups = missing_groups(tx.connection, {name for row in rows for name in row.groups})

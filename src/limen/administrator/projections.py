@@ -1,0 +1,106 @@
+"""Projections: all there are, by kind and id; kept small, as a hundred thousand sessions are among them."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from limen.core.changes import (
+    AppSessionFact,
+    BundleFact,
+    GrantFact,
+    GroupFact,
+    PersonFact,
+    Projection,
+    SecretFact,
+    SessionFact,
+    WorkloadFact,
+)
+from limen.core.decision import Grant
+from limen.core.ids import EntityRef
+
+Row = tuple[int, Projection]
+"""A projection and its version: the position of its last change."""
+
+KINDS: dict[type, str] = {
+    PersonFact: "person",
+    WorkloadFact: "workload",
+    GroupFact: "group",
+    SessionFact: "session",
+    AppSessionFact: "app_session",
+    GrantFact: "grant",
+    BundleFact: "bundle",
+    SecretFact: "secret",
+}
+"""The feed's word for each kind of projection."""
+
+
+class Projections:
+    """Projections by kind and id, and grants by principal."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, dict[str, Row]] = {kind: {} for kind in KINDS.values()}
+        self._methods: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self.grants: dict[EntityRef, dict[str, Grant]] = {}
+
+    def put(self, version: int, value: Projection) -> None:
+        """Set a row."""
+        kind = KINDS[type(value)]
+        if isinstance(value, GrantFact):
+            self._forget_grant(value.id)
+            principal = EntityRef(*value.principal)
+            grant = Grant(value.id, principal, value.actions, EntityRef(*value.resource), value.expires_at)
+            self.grants.setdefault(principal, {})[value.id] = grant
+        value = self._compact(value)
+        self._rows[kind][value.id] = (version, value)
+
+    def drop(self, kind: str, row_id: str) -> None:
+        """Remove a row, if it is there."""
+        if kind == "grant":
+            self._forget_grant(row_id)
+        self._rows[kind].pop(row_id, None)
+
+    def get(self, kind: str, row_id: str) -> Row | None:
+        """Return a row."""
+        return self._rows[kind].get(row_id)
+
+    def value(self, kind: str, row_id: str) -> Any:
+        """Return a row's projection, or None. Its type is the kind's."""
+        row = self._rows[kind].get(row_id)
+        return None if row is None else row[1]
+
+    def of(self, kind: str) -> Iterator[tuple[str, Row]]:
+        """Yield the rows of a kind with their ids."""
+        yield from self._rows[kind].items()
+
+    def ordered(self) -> tuple[Row, ...]:
+        """Return all rows, ordered by kind and id."""
+        return tuple(row for kind in sorted(self._rows) for _, row in sorted(self._rows[kind].items()))
+
+    def _forget_grant(self, grant_id: str) -> None:
+        known = self.value("grant", grant_id)
+        if known is not None:
+            principal = EntityRef(*known.principal)
+            held = self.grants[principal]
+            del held[grant_id]
+            if not held:
+                del self.grants[principal]
+
+    def _compact(self, value: Projection) -> Projection:
+        """Return an equal value that shares what many rows repeat."""
+        if isinstance(value, AppSessionFact):
+            parent = self._rows["session"].get(value.parent)
+            parent_id = parent[1].id if parent else value.parent
+            app, kind = sys.intern(value.app), sys.intern(value.kind)
+            return AppSessionFact(value.id, parent_id, app, value.expires_at, kind)
+        if isinstance(value, SessionFact):
+            return SessionFact(
+                id=value.id,
+                person=sys.intern(value.person),
+                aal=value.aal,
+                phishing_resistant=value.phishing_resistant,
+                methods=self._methods.setdefault(value.methods, value.methods),
+                started_at=value.started_at,
+                auth_at=value.started_at if value.auth_at == value.started_at else value.auth_at,
+                expires_at=value.expires_at,
+            )
+        return value
