@@ -39,7 +39,7 @@ lint: $(VENV)/.dev-ready ## Style, types, import layers
 	@$(BIN)/ruff check src tests benchmarks
 	@$(BIN)/ruff format --check src tests benchmarks
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timing
+	@$(BIN)/lint-imports
 
 docs: $(VENV)/.dev-ready ## Build the documentation into site/
 	@$(BIN)/python scripts/reference.py --check

@@ -83,9 +83,11 @@ class NoExplainer:
     """Explains nothing."""
 
     def cached(self, request: AccessRequest, facts: Facts, decision: Decision) -> Explanation | None:
+        """Know nothing."""
         return None
 
     async def find(self, request: AccessRequest, facts: Facts, decision: Decision) -> Explanation | None:
+        """Find nothing."""
         return None
 
 
@@ -93,10 +95,11 @@ class NoControl:
     """Is always away."""
 
     async def ask(self) -> None:
+        """Fail."""
         raise OSError
 
     def note_seen(self, session_id: str, at: float) -> None:
-        pass
+        """Forget."""
 
 
 def build(folder: Path) -> tuple[Check, str, Journal, Memo]:
@@ -184,13 +187,16 @@ class Trivial(asyncio.Protocol):
     """The always-yes check of the same kind."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
         self.transport = cast("asyncio.Transport", transport)
         self.parser = httptools.HttpRequestParser(self)
 
     def data_received(self, data: bytes) -> None:
+        """Read."""
         self.parser.feed_data(data)
 
     def on_message_complete(self) -> None:
+        """Say yes."""
         self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
 
@@ -201,10 +207,12 @@ class Client(asyncio.Protocol):
         self.message, self.left, self.done = message, calls, done
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first."""
         self.transport = cast("asyncio.Transport", transport)
         self.transport.write(self.message)
 
     def data_received(self, data: bytes) -> None:
+        """Take an answer, and send the next."""
         assert data.startswith(b"HTTP/1.1 200"), data
         self.left -= 1
         if self.left:

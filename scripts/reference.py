@@ -59,7 +59,7 @@ def _commands(path: tuple[str, ...], command: click.Command) -> list[tuple[tuple
 
 def _parameter(parameter: click.Parameter) -> str:
     if parameter.param_type_name == "argument":
-        return f"| `{parameter.name.upper() if parameter.name else ''}` | {getattr(parameter, 'help', None) or 'required'} |"
+        return f"| `{(parameter.name or '').upper()}` | {getattr(parameter, 'help', None) or 'required'} |"
     if "--help" in parameter.opts:
         return ""
     names = " ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
@@ -139,35 +139,39 @@ def admin_page() -> str:
 
 
 def metrics_page() -> str:
-    """Every metric, read from the calls that make them."""
-    rows = []
+    """Every metric, read from the calls and tables that make them."""
+    rows = set()
     for path in sorted((ROOT / "src/limen").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute)):
-                continue
-            kind = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            if kind not in ("Counter", "Gauge", "Histogram") or len(node.args) < 2:
-                continue
-            name, text = node.args[0], node.args[1]
-            if isinstance(name, ast.Constant) and isinstance(text, ast.Constant):
-                rows.append(f"| `{name.value}` | {kind.lower()} | {text.value} |")
+            rows.update(_metrics(node))
     lines = [
         "# Metrics",
         "",
         "Generated from the program. Each process answers `GET /metrics` on its Unix socket",
     ]
     lines += [
-        "(`run/admin.sock`, `run/gateway.sock`), and on TCP with `--metrics HOST:PORT`; `/healthz` says that it"
+        "(`run/admin.sock`, `run/gateway.sock`), and on TCP with `--metrics HOST:PORT`; `/healthz` says"
     ]
-    lines += [
-        "lives, `/readyz` that it would serve.",
-        "",
-        "| Metric | Kind | |",
-        "|---|---|---|",
-        *sorted(set(rows)),
-        "",
-    ]
-    return "\n".join(lines)
+    lines += ["that it lives, `/readyz` that it would serve.", "", "| Metric | Kind | |", "|---|---|---|"]
+    return "\n".join([*lines, *sorted(rows), ""])
+
+
+def _metrics(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+        kind = node.func.id.removesuffix("MetricFamily").lower()
+        texts = [part.value for part in node.args if isinstance(part, ast.Constant)]
+        if kind in ("counter", "gauge", "histogram") and str(texts[:1]).startswith("['limen_"):
+            return [f"| `{texts[0]}` | {kind} | {texts[1] if len(texts) > 1 else ''} |"]
+    if isinstance(node, ast.Dict):  # tables of gauges: name to (text, how it is read)
+        return [
+            f"| `{key.value}` | gauge | {value.elts[0].value} |"
+            for key, value in zip(node.keys, node.values, strict=True)
+            if isinstance(key, ast.Constant)
+            and str(key.value).startswith("limen_")
+            and isinstance(value, ast.Tuple)
+            and isinstance(value.elts[0], ast.Constant)
+        ]
+    return []
 
 
 def _read(path: Path) -> str:

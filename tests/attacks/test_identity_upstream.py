@@ -260,3 +260,24 @@ def test_discovery_of_another_issuer_or_without_tls_is_refused(world: World, pro
 
 def test_the_callback_is_on_our_origin(world: World, provider: FakeProvider) -> None:
     assert _go(world.browser(), provider).startswith(f"{AUTH}/oidc/corp/callback?")
+
+
+@pytest.mark.parametrize("need", ["second-factor", "passkey"])
+def test_a_provider_that_does_not_bring_what_is_needed_is_not_asked_for_ever(
+    world: World, provider: FakeProvider, need: str
+) -> None:
+    browser = world.browser()
+    browser.get(_go(browser, provider))
+    world.clock.advance(3600)
+    answer = browser.get(browser.authorize_url("wiki", need=need))
+    asked = 0
+    for _ in range(20):
+        if not answer.is_redirect:
+            break
+        location = answer.headers["location"]
+        if location.startswith(ISSUER):
+            asked += 1
+            location = provider.authorize(location)
+        answer = browser.get(location)
+    assert answer.status_code == 200
+    assert asked <= 1

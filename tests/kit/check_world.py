@@ -5,8 +5,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from limen.administrator.active import ActiveBundle
-from limen.administrator.replica import Replica
 from limen.administrator.projections import KINDS
+from limen.administrator.replica import Replica
 from limen.core.catalogue import (
     AppConfig,
     Catalogue,

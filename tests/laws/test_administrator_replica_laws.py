@@ -18,8 +18,8 @@ from limen.administrator.feed_wire import (
     parse_from_control,
     render_line,
 )
-from limen.administrator.replica import Replica
 from limen.administrator.projections import KINDS
+from limen.administrator.replica import Replica
 from limen.core.catalogue import Catalogue
 from limen.core.changes import (
     AppSessionFact,

@@ -254,12 +254,15 @@ class Authority:
         return Answer(request, facts, self._memo.decide(request, facts, policies))
 
     def _record(self, answer: Answer, point: str, took_us: int) -> None:
+        """Record a decision on control itself. A full disk's reserve is for these: revocation goes on."""
         active, fact = self.active(), self.bundle()
         stable = stable_inputs(answer.request, answer.facts, active.policies)
         inputs = self._journal.salted(msgspec.json.encode(stable, order="deterministic"))
-        self._journal.append_once("inputs", inputs, lambda: InputsRecord(inputs, stable))
-        self._journal.append_once("bundle", fact.bundle_id, lambda: BundleRecord(fact.bundle_id, fact.files))
-        self._journal.append(record_of(answer, inputs, point, self._node, took_us))
+        self._journal.append_once("inputs", inputs, lambda: InputsRecord(inputs, stable), urgent=True)
+        self._journal.append_once(
+            "bundle", fact.bundle_id, lambda: BundleRecord(fact.bundle_id, fact.files), urgent=True
+        )
+        self._journal.append(record_of(answer, inputs, point, self._node, took_us), urgent=True)
 
 
 def record_of(answer: Answer, inputs: str, point: str, node: str, took_us: int) -> DecisionRecord:

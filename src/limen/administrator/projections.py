@@ -16,6 +16,7 @@ from limen.core.changes import (
     WorkloadFact,
 )
 from limen.core.decision import Grant
+from limen.core.entities import Entity
 from limen.core.ids import EntityRef
 
 Row = tuple[int, Projection]
@@ -32,6 +33,11 @@ KINDS: dict[type, str] = {
     SecretFact: "secret",
 }
 """The feed's word for each kind of projection."""
+
+ENTITY_TYPES = {"person": "User", "workload": "Workload", "group": "Group"}
+"""Kinds of which policies see an entity, and its Cedar type."""
+
+ROW_KINDS = {kind: name for name, kind in ENTITY_TYPES.items()}
 
 
 class Projections:
@@ -104,3 +110,25 @@ class Projections:
                 expires_at=value.expires_at,
             )
         return value
+
+
+def entity_of(version: int, value: Projection) -> Entity:
+    """Return the Cedar entity of a person, workload or group, as `design/decision.md` types it."""
+    if isinstance(value, PersonFact):
+        attrs: dict[str, Any] = {
+            "status": str(value.status),
+            "kind": str(value.kind),
+            "quarantined": value.quarantined,
+            "attributes": dict(value.attributes),
+        }
+        return Entity(EntityRef("User", value.id), attrs, _groups(value.groups), version)
+    if isinstance(value, WorkloadFact):
+        owner = {"__entity": {"type": "User", "id": value.owner}}
+        attrs = {"status": str(value.status), "owner": owner, "quarantined": value.quarantined}
+        return Entity(EntityRef("Workload", value.id), attrs, _groups(value.groups), version)
+    assert isinstance(value, GroupFact), "policies see no entity of any other kind"
+    return Entity(EntityRef("Group", value.id), {}, _groups(value.parents), version)
+
+
+def _groups(names: tuple[str, ...]) -> tuple[EntityRef, ...]:
+    return tuple(EntityRef("Group", name) for name in names)

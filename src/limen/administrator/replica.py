@@ -13,17 +13,14 @@ Laws:
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from limen.administrator.active import ActiveBundle
-from limen.administrator.projections import KINDS, Projections
+from limen.administrator.projections import ENTITY_TYPES, KINDS, ROW_KINDS, Projections, entity_of
 from limen.core.changes import (
     AppSessionFact,
     BundleFact,
     Change,
-    GroupFact,
     PersonFact,
-    Projection,
     SecretFact,
     SessionFact,
     Snapshot,
@@ -33,11 +30,6 @@ from limen.core.decision import Facts, Grant, Network, SessionFacts
 from limen.core.entities import Closure, Entity, close_entity
 from limen.core.errors import Invalid, LimenError
 from limen.core.ids import EntityRef, Instant
-
-ENTITY_TYPES = {"person": "User", "workload": "Workload", "group": "Group"}
-"""Kinds of which policies see an entity, and its Cedar type."""
-
-ROW_KINDS = {kind: name for name, kind in ENTITY_TYPES.items()}
 
 
 class Replica:
@@ -300,24 +292,6 @@ class Replica:
         )
 
 
-def entity_of(version: int, value: Projection) -> Entity:
-    """Return the Cedar entity of a person, workload or group, as `design/decision.md` types it."""
-    if isinstance(value, PersonFact):
-        attrs: dict[str, Any] = {
-            "status": str(value.status),
-            "kind": str(value.kind),
-            "quarantined": value.quarantined,
-            "attributes": dict(value.attributes),
-        }
-        return Entity(EntityRef("User", value.id), attrs, _groups(value.groups), version)
-    if isinstance(value, WorkloadFact):
-        owner = {"__entity": {"type": "User", "id": value.owner}}
-        attrs = {"status": str(value.status), "owner": owner, "quarantined": value.quarantined}
-        return Entity(EntityRef("Workload", value.id), attrs, _groups(value.groups), version)
-    assert isinstance(value, GroupFact), "policies see no entity of any other kind"
-    return Entity(EntityRef("Group", value.id), {}, _groups(value.parents), version)
-
-
 def session_facts(session: SessionFact) -> SessionFacts:
     """Return what a session proves, in the engine's form."""
     return SessionFacts(
@@ -329,7 +303,3 @@ def session_facts(session: SessionFact) -> SessionFacts:
         auth_at=session.auth_at,
         expires_at=session.expires_at,
     )
-
-
-def _groups(names: tuple[str, ...]) -> tuple[EntityRef, ...]:
-    return tuple(EntityRef("Group", name) for name in names)

@@ -219,14 +219,6 @@ class Sessions:
         entry.note("session.ended", target=session.id, person=session.person, by=event.value)
         return True
 
-    def end_within(self, tx: Transaction, session_id: str | None, person: str | None, why: str) -> int:
-        """End one session, or all of a person, in a caller's transaction; the caller notes the event."""
-        entry = Entry(tx, "")
-        wanted = [session_id] if session_id is not None else []
-        if person is not None:
-            wanted += [session.id for session in rows.list_sessions(tx.connection, person)]
-        return sum(self.end_in(entry, one, SessionEvent.REVOKE, why) for one in wanted)
-
     def end_child(self, person: str, token_hash: str, *, actor: str) -> bool:
         """End one app session of a person; return whether it was there and theirs."""
         with self.ledger.entry(actor, "end an app session") as entry:

@@ -1,14 +1,23 @@
 """The way to a running system: control's admin API on its Unix socket."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from limen.core.errors import LimenError, Unavailable
+from limen.core.errors import Conflict, Invalid, LimenError, NotFound, Refused, Unavailable
 
 TIMEOUT_S = 120.0
+CLASS_OF: Mapping[int, type[LimenError]] = {
+    403: Refused,
+    404: NotFound,
+    409: Conflict,
+    422: Invalid,
+    503: Unavailable,
+}
+"""What a status means to callers: the way back from `limen.api.problems`."""
 
 
 class AdminClient:
@@ -40,6 +49,16 @@ class AdminClient:
         """Remove."""
         return self.send("DELETE", path, params=_given(query))
 
+    def follow(self, path: str) -> Iterator[Any]:
+        """Yield the objects of a stream of JSON lines, until it ends."""
+        with self._http.stream("GET", path, timeout=None) as response:
+            if not response.is_success:
+                response.read()
+                raise _refusal(response)
+            for line in response.iter_lines():
+                if line:
+                    yield json.loads(line)
+
     def send(self, method: str, path: str, **options: Any) -> Any:
         """Send one request; `options` are httpx's."""
         try:
@@ -69,7 +88,7 @@ def _refusal(response: httpx.Response) -> LimenError:
     except ValueError:
         problem = {}
     detail = problem.get("detail") or f"Limen's control answered {response.status_code}."
-    error = LimenError(
+    error = CLASS_OF.get(response.status_code, LimenError)(
         str(detail), remedy=str(problem.get("remedy", "")), code=str(problem.get("code", "ERROR"))
     )
     error.findings = problem.get("findings", [])  # type: ignore[attr-defined]

@@ -1,19 +1,24 @@
 """Recorded decisions over the admin API: search them, show one, derive it again."""
 
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 
 from limen.api.deps import Deps, decided
 from limen.core.errors import LimenError
+from limen.core.record import DecisionRecord
 from limen.engine.bundle import parse_bundle
 from limen.engine.policies import compile_policies
 from limen.engine.replay import agrees, rederive
 from limen.journal.query import Query as JournalQuery
-from limen.journal.reader import Found, Joined, JournalReader
+from limen.journal.reader import Found, Joined, JournalReader, JournalTail
 
 router = APIRouter(tags=["decisions"])
+TAIL_EVERY_S = 0.25
 
 
 @router.get("/v1/decisions", summary="Search decisions", **decided("read", "decisions"))
@@ -39,6 +44,23 @@ def search(
     )
     found = JournalReader(deps.journal_root).search(query)
     return [_row(joined) for joined in reversed(found)]
+
+
+@router.get("/v1/decisions/tail", summary="Follow decisions", **decided("read", "decisions"))
+def tail(deps: Deps) -> StreamingResponse:
+    """Send each decision as it is made, one JSON object a line, until the caller leaves."""
+    return StreamingResponse(_follow(JournalTail(deps.journal_root)), media_type="application/x-ndjson")
+
+
+def _follow(journal: JournalTail) -> Iterator[bytes]:
+    while True:
+        lines = [
+            msgspec.json.encode(_row(Joined(record))) + b"\n"
+            for record in journal.poll()
+            if isinstance(record, DecisionRecord)
+        ]
+        yield b"".join(lines) or b"\n"  # an empty line shows whether the caller is still there
+        time.sleep(TAIL_EVERY_S)
 
 
 @router.get("/v1/decisions/{decision}", summary="Show a decision", **decided("read", "decisions"))

@@ -9,12 +9,14 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from limen.administrator.authority import Authority
+from limen.administrator.desk import Desk
+from limen.administrator.ledger import Ledger
 from limen.administrator.policies import HOST_OPERATOR, PolicyAdministrator
 from limen.api.peer import verify_peer
 from limen.core.clock import Clock
 from limen.core.errors import Refused
 from limen.core.ids import EntityRef
-from limen.store.database import Store, Transaction
+from limen.store.database import Store
 from limen.store.sealing import Sealer
 
 
@@ -28,8 +30,8 @@ class AdminDeps:
     policies: PolicyAdministrator
     sealer: Sealer
     journal_root: Path
-    new_link: Callable[[Transaction, str | None], str]
-    end_sessions: Callable[[Transaction, str | None, str | None], int]
+    ledger: Ledger
+    desk: Desk
     status: Callable[[], dict[str, Any]]
     ready: Callable[[], bool]
     registry: CollectorRegistry

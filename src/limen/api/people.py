@@ -7,7 +7,10 @@ import msgspec
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from limen.api.deps import Actor, Deps, decided
+from limen.administrator.ledger import Entry
+from limen.administrator.links import new_link
+from limen.administrator.session_life import SessionEvent
+from limen.api.deps import Actor, AdminDeps, Deps, decided
 from limen.core.entities import Kind, Status
 from limen.core.errors import Invalid
 from limen.store import directory, sessions
@@ -50,6 +53,13 @@ class Import(BaseModel):
     reason: str = ""
 
 
+class NewLink(BaseModel):
+    """A link to make."""
+
+    reset: bool = False
+    reason: str = ""
+
+
 class Reason(BaseModel):
     """Why."""
 
@@ -75,14 +85,14 @@ def list_people(deps: Deps, group: str | None = None, status: Status | None = No
 @router.post("/v1/people", summary="Add a person", status_code=201, **decided("admin", "people"))
 def add_person(body: NewPerson, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Add a person, and return a one-time link with which they set up sign-in."""
-    with deps.store.transaction(actor, body.reason) as tx:
+    with deps.ledger.entry(actor, body.reason) as entry:
         directory.create_person(
-            tx, body.id, name=body.name, email=body.email, kind=body.kind, expires_at=body.expires_at
+            entry.tx, body.id, name=body.name, email=body.email, kind=body.kind, expires_at=body.expires_at
         )
         for group in body.groups:
-            directory.add_member(tx, group, body.id)
-        link = deps.new_link(tx, body.id)
-        person = directory.get_person(tx.connection, body.id)
+            directory.add_member(entry.tx, group, body.id)
+        link = _make_link(entry, deps, body.id, reset=False)
+        person = directory.get_person(entry.tx.connection, body.id)
     return {**msgspec.to_builtins(person), "enrolment_link": link}
 
 
@@ -110,26 +120,41 @@ def show_person(person: str, deps: Deps) -> dict[str, Any]:
 def change_person(person: str, body: PersonChange, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Change a person; what they may do follows at once."""
     given = body.model_dump(exclude_unset=True, exclude={"reason", "attributes"})
-    with deps.store.transaction(actor, body.reason) as tx:
+    with deps.ledger.entry(actor, body.reason) as entry:
         if body.attributes is not None:
             _demand_declared(body.attributes, deps.authority.active().catalogue.attribute_types)
-            before = directory.get_person(tx.connection, person).attributes
+            before = directory.get_person(entry.tx.connection, person).attributes
             merged = {**before, **body.attributes}
             given["attributes"] = {key: value for key, value in merged.items() if value is not None}
-        found = directory.update_person(tx, person, **given)
+        found = directory.update_person(entry.tx, person, **given)
         if found.status is not Status.ACTIVE:
-            deps.end_sessions(tx, None, person)
+            end_sessions(entry, deps, person, body.reason or f"{person} is {found.status}")
     return dict(msgspec.to_builtins(found))
 
 
 @router.post(
     "/v1/people/{person}/enrolment-link", summary="Make an enrolment link", **decided("admin", "people")
 )
-def make_link(person: str, body: Reason, deps: Deps, actor: Actor) -> dict[str, str]:
-    """Return a one-time link, valid one hour, with which a person sets up sign-in."""
-    with deps.store.transaction(actor, body.reason) as tx:
-        directory.get_person(tx.connection, person)
-        return {"enrolment_link": deps.new_link(tx, person)}
+def make_link(person: str, body: NewLink, deps: Deps, actor: Actor) -> dict[str, str]:
+    """Return a one-time link, valid one hour, with which a person sets up sign-in.
+
+    With `reset` the old password, factors and codes are gone once it is used, and every session ends.
+    """
+    with deps.ledger.entry(actor, body.reason) as entry:
+        directory.get_person(entry.tx.connection, person)
+        return {"enrolment_link": _make_link(entry, deps, person, reset=body.reset)}
+
+
+def end_sessions(entry: Entry, deps: AdminDeps, person: str, why: str) -> int:
+    """End every session of a person inside an entry; return how many."""
+    live = sessions.list_sessions(entry.tx.connection, person)
+    return sum(deps.desk.sessions.end_in(entry, one.id, SessionEvent.REVOKE, why) for one in live)
+
+
+def _make_link(entry: Entry, deps: AdminDeps, person: str, *, reset: bool) -> str:
+    link = new_link(deps.desk, entry.tx, person, reset=reset)
+    entry.note("enrolment.link_made", target=person, purpose="reset" if reset else "enrol")
+    return link.reveal()
 
 
 def _demand_declared(values: Mapping[str, str | int | bool | None], types: Mapping[str, str]) -> None:

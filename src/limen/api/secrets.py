@@ -33,8 +33,9 @@ def set_secret(name: str, body: NewSecret, deps: Deps, actor: Actor) -> None:
     """Store a secret, sealed."""
     value = Secret(body.value.get_secret_value())
     injected = name in injected_secrets(deps.authority.active().catalogue)
-    with deps.store.transaction(actor, body.reason) as tx:
-        secrets.set_secret(tx, name, value, deps.sealer, gateway=injected)
+    with deps.ledger.entry(actor, body.reason) as entry:
+        secrets.set_secret(entry.tx, name, value, deps.sealer, gateway=injected)
+        entry.note("secret.set", target=name)
 
 
 @router.delete(
@@ -42,5 +43,6 @@ def set_secret(name: str, body: NewSecret, deps: Deps, actor: Actor) -> None:
 )
 def remove_secret(name: str, deps: Deps, actor: Actor, reason: str = "") -> None:
     """Remove a secret."""
-    with deps.store.transaction(actor, reason) as tx:
-        secrets.delete_secret(tx, name)
+    with deps.ledger.entry(actor, reason) as entry:
+        secrets.delete_secret(entry.tx, name)
+        entry.note("secret.removed", target=name)

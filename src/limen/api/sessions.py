@@ -5,7 +5,9 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter
 
+from limen.administrator.session_life import SessionEvent
 from limen.api.deps import Actor, Deps, decided
+from limen.api.people import end_sessions
 from limen.core.errors import NotFound
 from limen.store import directory, sessions
 
@@ -32,14 +34,15 @@ def list_sessions(deps: Deps, person: str | None = None) -> list[dict[str, Any]]
 )
 def end_session(session: str, deps: Deps, actor: Actor, reason: str = "") -> None:
     """End a session and every app session below it."""
-    with deps.store.transaction(actor, reason) as tx:
-        if deps.end_sessions(tx, session, None) == 0:
+    with deps.ledger.entry(actor, reason) as entry:
+        why = reason or "ended by an administrator"
+        if not deps.desk.sessions.end_in(entry, session, SessionEvent.REVOKE, why):
             raise NotFound(f"There is no live session '{session}'.", remedy="See `limen session list`.")
 
 
 @router.delete("/v1/sessions", summary="End all sessions of a person", **decided("admin", "sessions"))
 def end_all(person: str, deps: Deps, actor: Actor, reason: str = "") -> dict[str, int]:
     """End all sessions of a person."""
-    with deps.store.transaction(actor, reason) as tx:
-        directory.get_person(tx.connection, person)
-        return {"ended": deps.end_sessions(tx, None, person)}
+    with deps.ledger.entry(actor, reason) as entry:
+        directory.get_person(entry.tx.connection, person)
+        return {"ended": end_sessions(entry, deps, person, reason or "ended by an administrator")}

@@ -5,9 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from limen.administrator.links import FIRST_ADMIN, new_link
 from limen.api.deps import Actor, Deps, decided
-from limen.core.errors import Conflict
-from limen.store import directory
 
 router = APIRouter(tags=["system"])
 
@@ -23,10 +22,10 @@ def show_status(deps: Deps) -> dict[str, Any]:
 )
 def first_admin_link(deps: Deps, actor: Actor) -> dict[str, str]:
     """Return a one-time link, valid one hour, that enrols the first administrator of an empty system."""
-    with deps.store.transaction(actor, "first administrator") as tx:
-        if directory.count_people(tx.connection):
-            raise Conflict("There are people already.", remedy="Add an administrator with `limen user add`.")
-        return {"link": deps.new_link(tx, None)}
+    with deps.ledger.entry(actor, "first administrator") as entry:
+        link = new_link(deps.desk, entry.tx, None)
+        entry.note("enrolment.link_made", purpose=FIRST_ADMIN)
+    return {"link": link.reveal()}
 
 
 @router.get("/healthz", summary="Whether the process lives")

@@ -40,3 +40,14 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        print_error(describe_os_error(error))
+        sys.exit(1)
+
+
+def describe_os_error(error: OSError) -> LimenError:
+    """Return what the machine refused, as a sentence: a folder that cannot be written, a full disk."""
+    what = f"{error.filename}: " if error.filename else ""
+    return LimenError(
+        f"{what}{error.strerror or error}.", remedy="Check the path, its owner and the free space."
+    )

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from limen.core.errors import Invalid, LimenError
 
@@ -23,6 +24,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; stands in the journal.")]
 
 INSTANT_MIN = 1e9  # greater floats in listings are instants: since 2001
+WIDTH_MAX = 10_000  # columns of a listing that goes to a pipe or a file: nothing is folded
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -41,6 +43,11 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def print_line(value: Any) -> None:
+    """Print one JSON value on one line, as part of a stream."""
+    typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
 def print_rows(
     rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str
 ) -> None:
@@ -53,10 +60,11 @@ def print_rows(
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in columns:
-        table.add_column(heading, overflow="fold")
+        # What is typed again is never broken: the first column, and ids.
+        table.add_column(heading, overflow="fold", no_wrap=heading in (next(iter(columns)), "ID"))
     for row in rows:
-        table.add_row(*(render_cell(row.get(key)) for key in columns.values()))
-    out.print(table)
+        table.add_row(*(Text(render_cell(row.get(key))) for key in columns.values()))
+    out.print(table, width=None if out.is_terminal else WIDTH_MAX)
 
 
 def print_fields(value: Mapping[str, Any], *, as_json: bool) -> None:
@@ -66,22 +74,29 @@ def print_fields(value: Mapping[str, Any], *, as_json: bool) -> None:
         return
     width = max((len(key) for key in value), default=0)
     for key, field in value.items():
-        out.print(f"{key.replace('_', ' '):<{width}}  {render_cell(field)}", markup=False)
+        shown = [render_cell(part) for part in field] if _is_listing(field) else [render_cell(field)]
+        for name, text in zip((key.replace("_", " "), *("" for _ in shown[1:])), shown, strict=True):
+            out.print(f"{name:<{width}}  {text}".rstrip(), markup=False)
 
 
 def render_cell(value: Any) -> str:
     """Return a value as people read it."""
-    if value is None or (isinstance(value, Mapping | list | tuple) and not value):
+    if value is None or (isinstance(value, str | Mapping | list | tuple) and not value):
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return render_instant(value) if value > INSTANT_MIN else f"{value:g}"
+        return render_instant(value) if value > INSTANT_MIN else f"{value:.3f}".rstrip("0").rstrip(".")
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={render_cell(part)}" for key, part in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(render_cell(part) for part in value)
     return str(value)
+
+
+def _is_listing(value: Any) -> bool:
+    """Whether a field holds rows of its own, which then stand below each other."""
+    return isinstance(value, list | tuple) and len(value) > 0 and isinstance(value[0], Mapping)
 
 
 def render_instant(at: float) -> str:
@@ -98,20 +113,25 @@ def parse_instant(text: str | None, field: str) -> float | None:
     if text is None:
         return None
     try:
-        parsed = datetime.fromisoformat(text)
+        parsed = datetime.combine(date.fromisoformat(text), time(23, 59, 59))
     except ValueError:
-        raise Invalid(
-            f"{field}: '{text}' is not a date.", remedy="Write 2027-01-31 or 2027-01-31T18:00:00+01:00."
-        ) from None
-    if len(text) == len("2027-01-31"):
-        parsed = parsed.replace(hour=23, minute=59, second=59)
+        try:
+            parsed = datetime.fromisoformat(text)
+        except ValueError:
+            raise Invalid(
+                f"{field}: '{text}' is not a date.", remedy="Write 2027-01-31 or 2027-01-31T18:00:00+01:00."
+            ) from None
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 
 def print_error(error: LimenError) -> None:
-    """Print an error: what is wrong, and what to do next."""
-    for finding in getattr(error, "findings", ()):
+    """Print an error: what is wrong, and what to do next. Findings each have a line, and their own remedy."""
+    findings = getattr(error, "findings", ())
+    for finding in findings:
         print_finding(finding)
+    if findings:
+        things = "1 thing is" if len(findings) == 1 else f"{len(findings)} things are"
+        error = LimenError(f"The bundle is refused: {things} wrong.", remedy="Mend what is listed above.")
     err.print(f"limen: {error.message}", style="red", markup=False)
     if error.remedy:
         err.print(f"       {error.remedy}", markup=False)

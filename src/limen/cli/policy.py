@@ -172,7 +172,8 @@ def who_can(
         for group in answer["classes"]:
             condition = " and ".join(group["conditions"]) or "always"
             shown = ", ".join(group["members"][:8]) + (" …" if len(group["members"]) > 8 else "")
-            out.print(f"  {len(group['members']):>6}  {condition}: {shown}", markup=False)
+            by = ", ".join(group["policies"])
+            out.print(f"  {len(group['members']):>6}  {condition}: {shown} ({by})", markup=False)
 
 
 @app.command()
@@ -200,13 +201,13 @@ def history(state: StateOption = None, as_json: JsonOption = False) -> None:
     rows = connect(state).get("/v1/policy/history")
     columns = {
         "SERIAL": "serial",
-        "BUNDLE": "short",
+        "BUNDLE": "id",
         "APPLIED": "applied_at",
         "BY": "actor",
         "REASON": "reason",
     }
-    for row in rows:
-        row["short"] = row["id"][:12]
+    if not as_json:
+        rows = [{**row, "id": row["id"][:12]} for row in rows]
     print_rows(rows, columns, as_json=as_json, empty="No bundle was applied yet.")
 
 

@@ -1,6 +1,7 @@
 """The commands that begin: init, protect, up, demo; and the processes they are made of."""
 
 import difflib
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 
 from limen import __version__
 from limen.cli.output import JsonOption, StateOption, connect, err, out, print_fields
-from limen.core.errors import Conflict, Invalid, NotFound
+from limen.core.errors import BundleRefused, Conflict, Invalid, NotFound
 
 DEFAULT_PORT = 8443
 
@@ -52,7 +53,10 @@ def init(
     """Write a commented bundle: the domain, starter guardrails, a test."""
     from limen.engine.starter import starter_files
 
-    files = starter_files(domain)
+    files = {
+        **starter_files(domain),
+        ".gitignore": "# keys and database of a system that runs here\n.limen/\n",
+    }
     there = [name for name in files if (folder / name).exists()]
     if there:
         raise Conflict(f"{folder / there[0]} exists already.", remedy="Choose an empty folder.")
@@ -81,7 +85,12 @@ def protect(
     files = read_bundle(found)
     before = files[BUNDLE_FILE]
     after = add_app(before, name=name, upstream=url, allow=tuple(allow or ()))
-    bundle = parse_bundle({**files, BUNDLE_FILE: after})
+    parse_bundle(files)  # what is wrong already is told with its place, before anything is added to it
+    try:
+        bundle = parse_bundle({**files, BUNDLE_FILE: after})
+    except BundleRefused as refused:  # its places would be of a file that nobody has seen
+        first = refused.findings[0]
+        raise Invalid(first.message, remedy=first.remedy) from None
     (found / BUNDLE_FILE).write_text(after, "utf-8")
     for line in difflib.unified_diff(
         before.splitlines(), after.splitlines(), BUNDLE_FILE, BUNDLE_FILE, lineterm=""
@@ -90,11 +99,18 @@ def protect(
         out.print(line, style=style, markup=False)
     app = bundle.catalogue.apps[name]
     out.print(
-        f"\n{name} will be at https://{app.host}. Serve it: `limen up`, or `limen policy apply`.",
+        f"\n{name} will be at https://{app.host}{_port_suffix()}. "
+        "Serve it: `limen up`, or `limen policy apply`.",
         markup=False,
     )
     if not allow:
         out.print("Nobody may use it yet: add --allow, or write a policy.", markup=False)
+
+
+def _port_suffix() -> str:
+    """Return the port that `limen up` will take, as it stands in an address."""
+    port = os.environ.get("LIMEN_PORT") or str(DEFAULT_PORT)
+    return "" if port == "443" else f":{port}"
 
 
 def up(

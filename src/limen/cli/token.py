@@ -7,13 +7,16 @@ import os
 import sys
 from getpass import getpass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from limen.cli.output import JsonOption, StateOption, connect, out, print_json
-from limen.core.errors import Refused
+from limen.core.errors import Invalid, Refused
 from limen.core.secret import Secret
+
+if TYPE_CHECKING:
+    import httpx
 
 
 def register(program: typer.Typer) -> None:
@@ -27,7 +30,9 @@ def token(
         str | None,
         typer.Option("--auth-url", help="https://auth.DOMAIN. Else of the system on this machine."),
     ] = None,
-    ca_file: Annotated[Path | None, typer.Option("--ca-file", help="A private CA to trust.")] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", help="A private CA to trust.", exists=True, dir_okay=False)
+    ] = None,
     username: Annotated[str | None, typer.Option(help="Else LIMEN_USERNAME, else asked for.")] = None,
     name: Annotated[str, typer.Option(help="What it is for; your account page shows it.")] = "command line",
     state: StateOption = None,
@@ -37,13 +42,31 @@ def token(
 
     Password and code come from the terminal, or from LIMEN_PASSWORD and LIMEN_CODE.
     """
-    from limen.services.form_client import Form, FormClient
-
     if auth_url is None:
         here = connect(state).get("/v1/status")
         auth_url = str(here["auth_url"])
         ca_file = ca_file or (Path(here["ca_file"]) if here["ca_file"] else None)
+    auth_url = auth_url.rstrip("/")
+    if not auth_url.startswith("https://"):
+        raise Invalid(
+            f"--auth-url: '{auth_url}' is not an https address.", remedy="Write https://auth.DOMAIN."
+        )
     who = username or _answer("LIMEN_USERNAME", "Username: ", hidden=False).reveal()
+    answer = _ask(auth_url, ca_file, who, app=app, name=name)
+    if answer.status_code not in (200, 201):
+        raise Refused(
+            _detail(answer.text, answer.status_code), remedy="Check the app's name and your rights."
+        )
+    if as_json:
+        print_json(answer.json())
+    else:
+        out.print(answer.json()["token"], markup=False)
+
+
+def _ask(auth_url: str, ca_file: Path | None, who: str, *, app: str, name: str) -> "httpx.Response":
+    """Sign in by the forms, and send the one that makes a token."""
+    from limen.services.form_client import Form, FormClient
+
     with FormClient(ca_file) as browser:
         browser.sign_in(
             f"{auth_url}/login",
@@ -53,19 +76,9 @@ def token(
         )
         account = browser.get(f"{auth_url}/account")
         hidden = Form(str(account.url), account.text).hidden
-        answer = browser.http.post(
-            f"{auth_url}/tokens",
-            data={**hidden, "app": app, "name": name},
-            headers={"Accept": "application/json", "Origin": auth_url, "Sec-Fetch-Site": "same-origin"},
+        return browser.post(
+            f"{auth_url}/tokens", {**hidden, "app": app, "name": name}, accept="application/json"
         )
-    if answer.status_code not in (200, 201):
-        raise Refused(
-            _detail(answer.text, answer.status_code), remedy="Check the app's name and your rights."
-        )
-    if as_json:
-        print_json(answer.json())
-    else:
-        out.print(answer.json()["token"], markup=False)
 
 
 def _answer(variable: str, prompt: str, *, hidden: bool = True) -> Secret[str]:

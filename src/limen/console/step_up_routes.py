@@ -12,7 +12,11 @@ from limen.console import answers, cookies
 from limen.console.destinations import Target, render_flow
 from limen.console.guard import AnyCaller, Caller, FormCaller
 from limen.console.sign_in_routes import error_words, finish, read_target, status_of
+from limen.core.ids import Instant
 from limen.core.secret import Secret
+from limen.store.sessions import Session
+
+PROVIDER_AGAIN_S = 60.0  # a provider that did not bring what is needed is not asked again at once
 
 router = APIRouter()
 
@@ -95,6 +99,11 @@ def _signed_out(caller: Caller) -> Response:
     return response
 
 
+def _just_proven(session: Session, now: Instant) -> bool:
+    """Whether the provider has spoken a moment ago: asking it again would give the same, for ever."""
+    return now - max(session.started_at, session.rotated_at or 0.0) < PROVIDER_AGAIN_S
+
+
 def _step_up(caller: Caller, target: Target, *, error: str = "", status: int = 200) -> Response:
     session, need = caller.session, target.wanted
     owner = caller.parts.step_up.owner(session) if session else None
@@ -103,7 +112,7 @@ def _step_up(caller: Caller, target: Target, *, error: str = "", status: int = 2
     methods = methods_for(need, owner)
     configured = {config.name for config in caller.parts.deps.catalogue().oidc}
     providers = [name for name in providers_for(session) if name in configured]
-    if not methods and providers:
+    if not methods and providers and not _just_proven(session, caller.parts.deps.clock.now()):
         return answers.redirect(answers.with_flow(f"/oidc/{providers[0]}/start", target))
     return answers.page(
         caller,

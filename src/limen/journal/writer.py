@@ -121,22 +121,24 @@ class Journal:
         self._closed = threading.Event()
         self._checked = threading.Event()
 
-    def append(self, record: Record) -> Position:
-        """Write one record.
+    def append(self, record: Record, *, urgent: bool = False) -> Position:
+        """Write one record. `urgent` ones, and events, may use the reserve of a full disk.
 
         Raises:
             Unavailable: it was not written (`JOURNAL_FULL`, `JOURNAL_FAILED`, `JOURNAL_CLOSED`).
         """
         payload = encode_record(record)
         with self._lock:
-            position = self._put(record, payload)
+            position = self._put(record, payload, urgent)
             if self._chain.rotate_if_due():
                 self._known.clear()
                 if self._options.sync:
                     self.flush()
         return Position(position)
 
-    def append_once(self, kind: str, record_id: str, make: Callable[[], Record]) -> bool:
+    def append_once(
+        self, kind: str, record_id: str, make: Callable[[], Record], *, urgent: bool = False
+    ) -> bool:
         """Write the record that `make` returns unless this segment has it. `kind` is `inputs` or `bundle`.
 
         Call it before the decision that needs it. Returns whether something was written. Never
@@ -154,7 +156,7 @@ class Journal:
         with self._lock:
             if key in self._known:
                 return False
-            self._put(record, encode_record(record))
+            self._put(record, encode_record(record), urgent)
             self._known.add(key)
         return True
 
@@ -220,8 +222,8 @@ class Journal:
 
     # --- writing ----------------------------------------------------------------------------------
 
-    def _put(self, record: Record, payload: bytes) -> int:
-        urgent = isinstance(record, EventRecord)
+    def _put(self, record: Record, payload: bytes, urgent: bool) -> int:
+        urgent = urgent or isinstance(record, EventRecord)
         if self._failure or self._closed.is_set() or (self.full and not urgent):
             raise self._unavailable()
         kind = KIND_OF[type(record)]

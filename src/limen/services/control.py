@@ -14,7 +14,6 @@ from prometheus_client import Gauge
 from limen import __version__
 from limen.administrator.active import load_bundle
 from limen.administrator.authority import Authority
-from limen.administrator.links import new_link
 from limen.administrator.policies import HOST_OPERATOR, PolicyAdministrator
 from limen.administrator.replica import Replica, session_facts
 from limen.api.admin import create_admin
@@ -35,7 +34,7 @@ from limen.services.logs import configure_logs
 from limen.services.processes import obey_parent
 from limen.services.serving import UnixServer, new_registry, serve_metrics, until_signal
 from limen.services.state import StateDir, read_bundle
-from limen.store.database import Store, Transaction
+from limen.store.database import Store
 from limen.store.sealing import APP_SECRETS, CREDENTIALS, TOKENS, Sealer
 from limen.store.secrets import load_secret
 from limen.store.sessions import Session
@@ -43,8 +42,8 @@ from limen.store.sessions import Session
 NODE = "control"
 SWEEP_EVERY_S = 30.0
 CHANGES_KEPT = 100_000  # a gateway that is further behind takes a snapshot
-NOTED_KINDS = frozenset({"person", "group", "workload", "grant", "bundle", "secret"})
-"""Kinds of which every change is an event in the journal; sessions have events of their own."""
+NOTED_KINDS = frozenset({"person", "group", "workload", "grant", "bundle"})
+"""Kinds of which every change is an event in the journal; sessions and secrets have events of their own."""
 
 log = structlog.get_logger("limen.control")
 
@@ -190,14 +189,6 @@ class Control:
         )
 
     def _admin_deps(self) -> AdminDeps:
-        desk, sessions = self._parts.desk, self._parts.sessions
-
-        def make_link(tx: Transaction, person: str | None) -> str:
-            return new_link(desk, tx, person).reveal()
-
-        def end_sessions(tx: Transaction, session: str | None, person: str | None) -> int:
-            return int(sessions.end_within(tx, session, person, tx.reason or "ended by an administrator"))
-
         return AdminDeps(
             store=self._store,
             clock=self._clock,
@@ -205,8 +196,8 @@ class Control:
             policies=self._policies,
             sealer=self._app_sealer,
             journal_root=self._state.journal,
-            new_link=make_link,
-            end_sessions=end_sessions,
+            ledger=self._parts.desk.ledger,
+            desk=self._parts.desk,
             status=self._status,
             ready=self._ready,
             registry=self.registry,

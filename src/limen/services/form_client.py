@@ -1,9 +1,10 @@
 """A browser without JavaScript: signs in by the same forms as people, for the CLI and the demo's tour."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpcore
@@ -13,6 +14,8 @@ from limen.core.errors import Refused, Unavailable
 from limen.core.secret import Secret
 
 TIMEOUT_S = 20.0
+CODE_PATH = "/login/code"  # where the sign-in asks for a second factor
+NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
 LOOPBACK_SUFFIX = ".localhost"  # RFC 6761: never leaves the machine, though few resolvers know
 
 
@@ -45,35 +48,29 @@ class FormClient:
     def __exit__(self, *_: object) -> None:
         self.http.close()
 
-    def get(self, url: str, **options: object) -> httpx.Response:
+    def get(self, url: str, **options: Any) -> httpx.Response:
         """Read a page, as a navigation.
 
         Raises:
             Unavailable: nothing answers there, or its certificate is not trusted.
         """
-        headers = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", **options.pop("headers", {})}  # type: ignore[dict-item]
-        try:
-            return self.http.get(url, headers=headers, **options)  # type: ignore[arg-type]
-        except httpx.TransportError as error:
-            raise Unavailable(
-                f"{urlsplit(url).netloc} cannot be reached: {error}.",
-                remedy="Check the address, and give the CA with --ca-file if it is a private one.",
-            ) from None
+        return self._send("GET", url, headers={**NAVIGATION, **options.pop("headers", {})}, **options)
+
+    def post(self, url: str, values: Mapping[str, str], *, accept: str = "text/html") -> httpx.Response:
+        """Send a form, as a page of the same origin would.
+
+        Raises:
+            Unavailable: nothing answers there.
+        """
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        headers = {**NAVIGATION, "Accept": accept, "Origin": origin, "Sec-Fetch-Site": "same-origin"}
+        return self._send("POST", url, data=dict(values), headers=headers)
 
     def submit(self, page: httpx.Response, values: dict[str, str]) -> httpx.Response:
         """Fill in the first form of a page, and send it."""
         form = Form(str(page.url), page.text)
-        parts = urlsplit(form.action)
-        return self.http.post(
-            form.action,
-            data={**form.hidden, **values},
-            headers={
-                "Accept": "text/html",
-                "Origin": f"{parts.scheme}://{parts.netloc}",
-                "Sec-Fetch-Site": "same-origin",
-                "Sec-Fetch-Mode": "navigate",
-            },
-        )
+        return self.post(form.action, {**form.hidden, **values})
 
     def sign_in(
         self, url: str, username: str, password: Secret[str], code: Callable[[], Secret[str]]
@@ -81,13 +78,27 @@ class FormClient:
         """Sign in with password and one-time code, starting at `url` (`…/login`, or any app's page).
 
         Raises:
-            Refused: the sign-in failed; the message is the page's own.
+            Refused: the sign-in failed; the message is the page's own. Or it asks for something else.
         """
         page = self.get(url)
         page = self._expect("username", page, {"username": username, "password": password.reveal()}, page)
         if "code" in Form(str(page.url), page.text).fields:
             page = self._expect("code", page, {"code": code().reveal(), "method": "totp"}, page)
+        elif urlsplit(str(page.url)).path == CODE_PATH:
+            raise Refused(
+                "This account has no authenticator app paired, so no code opens it.",
+                remedy="Sign in with a browser and a passkey.",
+            )
         return page
+
+    def _send(self, method: str, url: str, **options: Any) -> httpx.Response:
+        try:
+            return self.http.request(method, url, **options)
+        except httpx.TransportError as error:
+            raise Unavailable(
+                f"{urlsplit(url).netloc} cannot be reached: {error or type(error).__name__}.",
+                remedy="Check the address, and give the CA with --ca-file if it is a private one.",
+            ) from None
 
     def _expect(
         self, field: str, page: httpx.Response, values: dict[str, str], before: httpx.Response
@@ -107,9 +118,7 @@ class FormClient:
 class _LoopbackBackend(httpcore.SyncBackend):
     """Connects names below `.localhost` to 127.0.0.1."""
 
-    def connect_tcp(  # type: ignore[override]
-        self, host: str, port: int, *args: object, **kwargs: object
-    ) -> httpcore.NetworkStream:
+    def connect_tcp(self, host: str, port: int, *args: object, **kwargs: object) -> httpcore.NetworkStream:
         target = "127.0.0.1" if host.endswith(LOOPBACK_SUFFIX) else host
         return super().connect_tcp(target, port, *args, **kwargs)  # type: ignore[arg-type]
 

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from limen.administrator.active import ActiveBundle
-from limen.administrator.replica import Replica, entity_of, session_facts
+from limen.administrator.projections import entity_of
+from limen.administrator.replica import Replica, session_facts
 from limen.core.catalogue import AppConfig, Catalogue
 from limen.core.changes import (
     AppSessionFact,

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from limen.api.admin import describe
 from limen.engine.starter import starter_files
+from limen.journal.reader import JournalReader
 from limen.services.control import Control, ControlOptions
 from limen.services.state import StateDir
 
@@ -188,3 +189,31 @@ def test_the_first_administrators_link_is_for_an_empty_system(api: TestClient) -
 
 def test_ending_a_session_that_is_not_there_is_said(api: TestClient) -> None:
     assert api.delete("/v1/sessions/ses_none").status_code == 404
+
+
+def events(control: Control) -> list[tuple[str, str]]:
+    return [(event.kind, event.target) for event in JournalReader(control._state.journal).events()]
+
+
+def test_what_an_administrator_does_is_an_event_with_its_target(api: TestClient, control: Control) -> None:
+    add(api, "ada", "staff")
+    api.post("/v1/people/ada/enrolment-link", json={"reset": True})
+    api.put("/v1/secrets/payroll-basic", json={"value": "x"})
+    found = events(control)
+    assert ("person.changed", "ada") in found
+    assert found.count(("enrolment.link_made", "ada")) == 2
+    assert ("secret.set", "payroll-basic") in found
+
+
+def test_an_attribute_that_the_bundle_does_not_declare_is_refused(api: TestClient) -> None:
+    add(api, "ada")
+    for attributes in ({"shoe_size": 42}, {"department": 7}):
+        answer = api.patch("/v1/people/ada", json={"attributes": attributes})
+        assert answer.status_code == 422, answer.text
+    assert api.patch("/v1/people/ada", json={"attributes": {"department": "ops"}}).status_code == 200
+
+
+def test_a_full_disk_does_not_stop_administration(api: TestClient, control: Control) -> None:
+    add(api, "ada")
+    control._journal.full = True
+    assert api.patch("/v1/people/ada", json={"status": "suspended"}).status_code == 200

@@ -21,7 +21,7 @@ from check_world import (
 )
 
 from limen.core.changes import AppSessionFact, BundleFact, PersonFact, SecretFact, SessionFact
-from limen.core.decision import Code
+from limen.core.decision import Code, Explanation
 from limen.core.record import BundleRecord, InputsRecord
 from limen.core.tokens import mint_token
 from limen.enforcement.check.case import AskControl, Pending, Reply
@@ -347,6 +347,13 @@ def test_the_same_cure_twice_in_a_row_is_a_page_not_a_loop(world: CheckWorld) ->
     assert "__Host-limen-flow" in (header(answer, "set-cookie") or "")
     other = f"__Host-limen={world.token}; __Host-limen-cured=second-factor"
     assert world.settle(request(navigate=True, cookie=other)).status == 302
+
+
+def test_a_sign_in_that_would_do_as_well_is_preferred(world: CheckWorld) -> None:
+    world.engine.deny()
+    world.explainer.explanation = Explanation(("A rule.",), (LAPTOP,), alternatives=((FRESH,),))
+    answer = world.settle(request(navigate=True, token=world.token))
+    assert query(header(answer, "location") or "")["need"] == "fresh-sign-in"
 
 
 def test_a_client_cured_by_authentication_is_challenged_as_rfc_9470_says(world: CheckWorld) -> None:

@@ -25,7 +25,7 @@ GOOD = '''username,name,email,kind,expires,groups,attributes.department,attribut
 ada,Ada Lovelace,ada@x.org,employee,2027-01-31,staff;eng,research,3
 bob,"Bob, ""the builder""",,contractor,2027-01-31T18:00+01:00,staff,,
 '''
-TYPES = {"clearance": "Long", "onSite": "Bool"}
+TYPES = {"department": "String", "clearance": "Long", "onSite": "Bool"}
 
 
 @pytest.fixture

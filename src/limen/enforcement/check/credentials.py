@@ -19,6 +19,7 @@ _JOINED = re.compile(rb",[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+=")
 """Where a comma begins another pair, two `Cookie` headers were sent (RFC 6265 §5.4 allows one)."""
 
 _TOKEN_SHAPE = re.compile(r"l1\.[A-Za-z0-9._-]+")
+_TOKEN_ANYWHERE = re.compile(r"\bl1\.[0-9]{1,16}\.[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
 _SCHEME_MAX = 2 * TOKEN_LENGTH_MAX + 512  # characters of an Authorization header that may hold a token
 
 TokenKind = Literal["cookie", "token"]
@@ -67,7 +68,7 @@ def read_credentials(request: CheckRequest) -> Credentials:
         return found
     client, ours = _client_token(request)
     if client is None:
-        return found
+        return msgspec.structs.replace(found, authorization_is_ours=ours) if ours else found
     return msgspec.structs.replace(found, token=client, kind="token", authorization_is_ours=ours)
 
 
@@ -90,12 +91,12 @@ def _read_cookie(raw: bytes) -> Credentials:
 
 
 def _client_token(request: CheckRequest) -> tuple[str | None, bool]:
-    """Return the client token, and whether the Authorization header is ours."""
-    authorization = _from_authorization(request.header(AUTHORIZATION))
+    """Return the client token, and whether the Authorization header holds one, however it is written."""
+    value = request.header(AUTHORIZATION)
+    authorization = _from_authorization(value)
+    ours = authorization is not None or _TOKEN_ANYWHERE.search(value) is not None
     explicit = request.headers.get(LIMEN_TOKEN)
-    if explicit is not None:
-        return explicit.decode("latin-1"), authorization is not None
-    return authorization, authorization is not None
+    return authorization if explicit is None else explicit.decode("latin-1"), ours
 
 
 def _from_authorization(value: str) -> str | None:

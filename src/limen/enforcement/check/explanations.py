@@ -23,7 +23,7 @@ from limen.enforcement.check.explain_wire import (
 )
 
 EXPLAIN_TIMEOUT_S = 1.5  # then the page says why, and no cure; below Envoy's timeout for the check
-FIRST_TIMEOUT_S = 3.0  # the first question starts the process and gives it the bundle
+FIRST_TIMEOUT_S = 2.5  # the first question starts the process and gives it the bundle
 KEEP_S = 10.0  # ages in a decision move on
 KEPT_MAX = 4_096
 WAITING_MAX = 64  # denials that wait at once; further ones are answered without a cure

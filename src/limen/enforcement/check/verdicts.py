@@ -119,7 +119,7 @@ class Verdicts:
             decision,
             bundle=self._view.fact,
             took_us=(self._parts.ticks_ns() - case.started_ns) // 1_000,
-            age_s=0.0 if facts is None else round(facts.age_s, 3),
+            age_s=0.0 if facts is None else facts.age_s,
             remedies=() if explanation is None else tuple([remedy.id for remedy in explanation.remedies]),
             inputs_id=inputs_id,
             inputs=inputs,
