@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from attack_rig import Target, attacked_demo
 from envoy_rig import DOMAIN, Rig, app_config, running
 
 from limen.core.catalogue import Catalogue, CorsConfig, IdentityConfig
@@ -28,3 +29,10 @@ def _wire() -> Iterator[Rig]:
 def wire(_wire: Rig) -> Rig:
     _wire.reset()
     return _wire
+
+
+@pytest.fixture(scope="session")
+def target() -> Iterator[Target]:
+    """One whole system for all attacks on a system; its people are the attackers' own."""
+    with attacked_demo() as attacked:
+        yield attacked

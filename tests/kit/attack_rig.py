@@ -11,8 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import h2.config
+import h2.connection
+import h2.events
 import httpcore
 import httpx
 import yaml
@@ -31,7 +35,9 @@ SETTLE_S = 0.02  # between two looks at another process
 NAVIGATION = (("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"))
 SCRIPT = (("Accept", "application/json"), ("Sec-Fetch-Mode", "cors"))
 
-_addresses = (f"127.77.{high}.{low}" for high in itertools.count(secrets.randbelow(200)) for low in range(1, 250))
+_addresses = (
+    f"127.77.{high}.{low}" for high in itertools.count(secrets.randbelow(200)) for low in range(1, 250)
+)
 
 
 def host(app: str) -> str:
@@ -53,9 +59,12 @@ class Wire:
         self.demo = demo
         self._context = ssl.create_default_context(cafile=str(demo.ca_file))
 
-    def connect(self, app: str = "wiki", *, alpn: str = "http/1.1", timeout_s: float = WAIT_S) -> ssl.SSLSocket:
+    def connect(
+        self, app: str = "wiki", *, alpn: str = "http/1.1", timeout_s: float = WAIT_S
+    ) -> ssl.SSLSocket:
         self._context.set_alpn_protocols([alpn])
         plain = socket.create_connection(("127.0.0.1", self.demo.port), timeout_s)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._context.wrap_socket(plain, server_hostname=host(app))
 
     def raw(self, request: bytes, app: str = "wiki", method: str = "GET") -> Reply:
@@ -74,11 +83,64 @@ class Wire:
         body: bytes | None = None,
     ) -> Reply:
         """Send one request, headers exactly as given (as latin-1), with the cookie of a session if any."""
-        return self.raw(render(app, self.demo.port, path, *headers, method=method, cookie=cookie, body=body), app, method)
+        return self.raw(
+            render(app, self.demo.port, path, *headers, method=method, cookie=cookie, body=body), app, method
+        )
+
+    def again(
+        self,
+        connection: ssl.SSLSocket,
+        app: str,
+        path: str = "/",
+        *headers: tuple[str, str],
+        cookie: str = "",
+    ) -> Reply:
+        """Send one more request on a connection that is kept."""
+        connection.sendall(render(app, self.demo.port, path, *headers, cookie=cookie))
+        return read_reply(connection)
+
+
+def child(demo: Demo, name: str) -> int:
+    """Return the pid of a process of a demo: control, gateway, envoy or explain."""
+    found = family(int(demo.ready["pid"]))
+    return next(pid for pid, command in found.items() if MARKS[name] in command)
+
+
+MARKS = {
+    "control": " limen control ",
+    "gateway": " limen gateway ",
+    "envoy": "/_bin/envoy ",
+    "explain": "explain_worker",
+}
+
+
+def family(root: int) -> dict[int, str]:
+    """Return the command line of every process below `root`."""
+    parents: dict[int, tuple[int, str]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):  # it ended meanwhile
+                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                parents[int(folder.name)] = (int(parent), command)
+    found: dict[int, str] = {}
+    waiting = [root]
+    while waiting:
+        above = waiting.pop()
+        below = {pid: command for pid, (parent, command) in parents.items() if parent == above}
+        found |= below
+        waiting += below
+    return found
 
 
 def render(
-    app: str, port: int, path: str, *headers: tuple[str, str], method: str = "GET", cookie: str = "", body: bytes | None = None
+    app: str,
+    port: int,
+    path: str,
+    *headers: tuple[str, str],
+    method: str = "GET",
+    cookie: str = "",
+    body: bytes | None = None,
 ) -> bytes:
     """Return a request as bytes."""
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host(app)}:{port}", *(f"{k}: {v}" for k, v in headers)]
@@ -87,6 +149,42 @@ def render(
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
+
+
+class Http2:
+    """One HTTP/2 connection, made for one host and used for whatever an attacker likes."""
+
+    def __init__(self, wire: Wire, app: str) -> None:
+        self._socket = wire.connect(app, alpn="h2")
+        config = h2.config.H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
+        self._connection = h2.connection.H2Connection(config)
+        self._connection.initiate_connection()
+
+    def __enter__(self) -> "Http2":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, authority: str, path: str = "/", *headers: tuple[str, str]) -> tuple[int, bytes]:
+        """Send one request; return status and body, status 0 if it was cut off."""
+        stream = self._connection.get_next_available_stream_id()
+        fields = [(":method", "GET"), (":authority", authority), (":scheme", "https"), (":path", path)]
+        self._connection.send_headers(stream, [*fields, *headers], end_stream=True)
+        self._socket.sendall(self._connection.data_to_send())
+        status, body = 0, b""
+        while data := self._socket.recv(65_536):
+            for event in self._connection.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    status = int(dict(event.headers)[b":status"])
+                elif isinstance(event, h2.events.DataReceived):
+                    body += event.data
+                elif isinstance(
+                    event, h2.events.StreamEnded | h2.events.StreamReset | h2.events.ConnectionTerminated
+                ):
+                    return status, body
+            self._socket.sendall(self._connection.data_to_send())
+        return 0, b""
 
 
 class Person:
@@ -204,7 +302,7 @@ def _echo(seen: list[Echoed]) -> type[BaseHTTPRequestHandler]:
             if self.command != "HEAD":
                 self.wfile.write(content)
 
-        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = _take  # noqa: N815
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = _take
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             return
@@ -216,11 +314,13 @@ def echoed(reply: Reply) -> Echoed:
     """Return what the app saw of an allowed request."""
     assert reply.status == 200, (reply.status, reply.text[:300])
     content = json.loads(reply.body)
-    return Echoed(content["method"], content["target"], [tuple(pair) for pair in content["headers"]], content["body"])
+    return Echoed(
+        content["method"], content["target"], [tuple(pair) for pair in content["headers"]], content["body"]
+    )
 
 
 class Target(NamedTuple):
-    """A demo with echoing apps added to its bundle."""
+    """A demo with echoing apps added to its bundle (`APPS`)."""
 
     demo: Demo
     wire: Wire
@@ -231,25 +331,44 @@ class Target(NamedTuple):
         files = dict(self.demo.admin.get("/v1/policy")["files"])
         content = yaml.safe_load(files["limen.yaml"])
         change(content)
-        files["limen.yaml"] = yaml.safe_dump(content)
+        files["limen.yaml"] = json.dumps(content, indent=1)  # which is YAML
         self.demo.admin.post("/v1/policy/apply", {"files": files, "reason": "attack"})
 
 
+PARTS = [
+    {"name": "health", "path": "/healthz", "public": True},
+    {"name": "open", "path": "/public/**", "public": True},
+    {"name": "admin", "path": "/admin/**", "action": "admin"},
+]
+
+APPS: Mapping[str, Mapping[str, Any]] = {
+    "proxied": {"identity": {"headers": {"preset": "oauth2-proxy"}}},
+    "authelia": {"identity": {"headers": {"preset": "authelia"}}},
+    "authentik": {"identity": {"headers": {"preset": "authentik"}}},
+    "pomerium": {"identity": {"headers": {"preset": "pomerium"}}},
+    "named": {"identity": {"headers": {"user": "Grafana-User", "email": "X-Mail"}}},
+    "vault": {"routes": PARTS},
+    "files": {"routes": PARTS, "paths": {"allow": ["encoded_slash"]}},
+    "brief": {"staleness_max_s": 5, "routes": PARTS},
+    "board": {"cors": {"origins": ["https://friend.example"]}},
+}
+"""Every preset, an app with names of its own, and apps whose parts have rules of their own."""
+
+
 @contextmanager
-def attacked_demo(apps: Mapping[str, Mapping[str, Any]]) -> Iterator[Target]:
-    """Yield a demo of one's own with more apps, each served by one echo."""
+def attacked_demo() -> Iterator[Target]:
+    """Yield a demo of one's own with more apps, all served by one echo and open to staff."""
     echo = Echo()
     try:
         with running_demo() as demo:
             target = Target(demo, Wire(demo), echo)
 
             def add(content: dict[str, Any]) -> None:
-                for name, fields in apps.items():
-                    content["apps"][name] = {"upstream": echo.url, **fields}
+                for name, fields in APPS.items():
+                    content["apps"][name] = {"upstream": echo.url, "allow": ["group:staff"], **fields}
 
             target.apply(add)
-            names = list(apps)
-            assert eventually(lambda: all(target.wire.ask(name).status != 404 for name in names))
+            assert eventually(lambda: all(target.wire.ask(name).status != 404 for name in APPS))
             yield target
     finally:
         echo.stop()

@@ -126,12 +126,14 @@ class FakeJournal(Faults):
     def decisions(self) -> list[DecisionRecord]:
         return [record for record in self.records if isinstance(record, DecisionRecord)]
 
-    def append(self, record: Record) -> object:
+    def append(self, record: Record, *, urgent: bool = False) -> object:
         self.pop()
         self.records.append(record)
         return len(self.records)
 
-    def append_once(self, kind: str, record_id: str, make: Callable[[], Record]) -> bool:
+    def append_once(
+        self, kind: str, record_id: str, make: Callable[[], Record], *, urgent: bool = False
+    ) -> bool:
         self.pop()
         if (kind, record_id) in self._once:
             return False

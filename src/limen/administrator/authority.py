@@ -10,6 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from limen.administrator.active import ActiveBundle
+from limen.administrator.recording import JournalPort, Recorder
 from limen.administrator.replica import Replica
 from limen.core.changes import BundleFact
 from limen.core.clock import Clock
@@ -17,14 +18,13 @@ from limen.core.decision import AccessRequest, Decision, Explanation, Facts, Net
 from limen.core.entities import Closure, Entity, close_entity
 from limen.core.errors import NotFound, Unavailable
 from limen.core.ids import EntityRef, Instant, new_decision_id
-from limen.core.record import BundleRecord, DecisionRecord, InputsRecord
 from limen.engine.decide import decide
 from limen.engine.explain import explain
 from limen.engine.memo import Memo
 from limen.engine.replay import stable_inputs
 from limen.engine.who_can import AccessClass, SubjectClasses, classify, who_can
-from limen.journal.writer import Journal
 
+POINT = "admin-api"
 RESOURCE_TYPES = ("App", "Route", "Service")
 SESSION_S = 43_200  # life of a session that is only supposed
 
@@ -65,11 +65,10 @@ class Answer(msgspec.Struct, frozen=True):
 class Authority:
     """The engine at control, on control's replica."""
 
-    def __init__(self, replica: Replica, journal: Journal, clock: Clock, node: str) -> None:
+    def __init__(self, replica: Replica, journal: JournalPort, clock: Clock, node: str) -> None:
         self._replica = replica
-        self._journal = journal
+        self._recorder = Recorder(journal, node, stable_inputs, point=POINT, urgent=True)
         self._clock = clock
-        self._node = node
         self._memo = Memo(1024)
         self._lock = threading.Lock()
         self._classes: tuple[tuple[int, str], SubjectClasses] | None = None
@@ -126,13 +125,14 @@ class Authority:
         action: str,
         resource: EntityRef,
         *,
-        point: str,
         session: SessionFacts | None = None,
         method: str = "",
         path: str = "",
         ip: str = "",
     ) -> Answer:
         """Decide a call on control itself, and record it before it is answered.
+
+        Its record may use the reserve of a full disk: revocation goes on.
 
         Raises:
             Unavailable: it could not be recorded, or no bundle is in force.
@@ -141,7 +141,7 @@ class Authority:
         with self._lock:
             answer = self._answer(subject, action, resource, session, ip, method=method, path=path)
         took_us = int((self._clock.boot_s() - began) * 1e6)
-        self._record(answer, point, took_us)
+        self._record(answer, took_us)
         return answer
 
     def suppose(
@@ -253,41 +253,17 @@ class Authority:
             return Answer(request, facts, decide(request, facts, policies))
         return Answer(request, facts, self._memo.decide(request, facts, policies))
 
-    def _record(self, answer: Answer, point: str, took_us: int) -> None:
-        """Record a decision on control itself. A full disk's reserve is for these: revocation goes on."""
-        active, fact = self.active(), self.bundle()
-        stable = stable_inputs(answer.request, answer.facts, active.policies)
-        inputs = self._journal.salted(msgspec.json.encode(stable, order="deterministic"))
-        self._journal.append_once("inputs", inputs, lambda: InputsRecord(inputs, stable), urgent=True)
-        self._journal.append_once(
-            "bundle", fact.bundle_id, lambda: BundleRecord(fact.bundle_id, fact.files), urgent=True
+    def _record(self, answer: Answer, took_us: int) -> None:
+        recorder, policies = self._recorder, self.active().policies
+        inputs_id = recorder.inputs_id(answer.request, answer.facts, policies)
+        recorder.write(
+            recorder.entry(
+                answer.request,
+                answer.decision,
+                bundle=self.bundle(),
+                took_us=took_us,
+                age_s=answer.facts.age_s,
+                inputs_id=inputs_id,
+                inputs=recorder.inputs(inputs_id, answer.request, answer.facts, policies),
+            )
         )
-        self._journal.append(record_of(answer, inputs, point, self._node, took_us), urgent=True)
-
-
-def record_of(answer: Answer, inputs: str, point: str, node: str, took_us: int) -> DecisionRecord:
-    """Return the record from which a decision can be derived again (law D5)."""
-    request, decision = answer.request, answer.decision
-    return DecisionRecord(
-        id=request.id,
-        at=request.at,
-        node=node,
-        point=point,
-        verdict=decision.verdict,
-        code=decision.code,
-        bundle=decision.bundle,
-        inputs=inputs,
-        action=request.action,
-        resource=str(request.resource),
-        subject=str(request.subject) if request.subject else None,
-        session=request.session_id,
-        method=request.method,
-        host=request.host,
-        path=request.path,
-        ip=request.ip,
-        policies=decision.policies,
-        errors=decision.errors,
-        memo=decision.memo,
-        took_us=took_us,
-        age_s=answer.facts.age_s,
-    )

@@ -66,7 +66,8 @@ class FeedClient:
             try:
                 await self._follow()
             except (OSError, LimenError, asyncio.IncompleteReadError) as error:
-                log.warning("feed.ended", why=str(error) or type(error).__name__)
+                if self.connected or failures == 0:
+                    log.warning("feed.ended", why=str(error) or type(error).__name__)
             finally:
                 failures = 0 if self.connected else failures + 1
                 self.connected, self._writer = False, None

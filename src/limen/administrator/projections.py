@@ -1,9 +1,10 @@
 """Projections: all there are, by kind and id; kept small, as a hundred thousand sessions are among them."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from limen.core.catalogue import CEDAR_TYPES
 from limen.core.changes import (
     AppSessionFact,
     BundleFact,
@@ -112,14 +113,20 @@ class Projections:
         return value
 
 
-def entity_of(version: int, value: Projection) -> Entity:
-    """Return the Cedar entity of a person, workload or group, as `design/decision.md` types it."""
+def entity_of(version: int, value: Projection, declared: Mapping[str, str]) -> Entity:
+    """Return the Cedar entity of a person, workload or group, as `design/decision.md` types it.
+
+    Attributes that the bundle does not declare so are left out: they would not fit its schema, and
+    Cedar decides nothing about an entity that does not.
+    """
     if isinstance(value, PersonFact):
         attrs: dict[str, Any] = {
             "status": str(value.status),
             "kind": str(value.kind),
             "quarantined": value.quarantined,
-            "attributes": dict(value.attributes),
+            "attributes": {
+                name: held for name, held in value.attributes.items() if _fits(held, declared.get(name))
+            },
         }
         return Entity(EntityRef("User", value.id), attrs, _groups(value.groups), version)
     if isinstance(value, WorkloadFact):
@@ -128,6 +135,10 @@ def entity_of(version: int, value: Projection) -> Entity:
         return Entity(EntityRef("Workload", value.id), attrs, _groups(value.groups), version)
     assert isinstance(value, GroupFact), "policies see no entity of any other kind"
     return Entity(EntityRef("Group", value.id), {}, _groups(value.parents), version)
+
+
+def _fits(value: object, cedar_type: str | None) -> bool:
+    return cedar_type is not None and type(value) is CEDAR_TYPES[cedar_type]
 
 
 def _groups(names: tuple[str, ...]) -> tuple[EntityRef, ...]:

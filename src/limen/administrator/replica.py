@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from limen.administrator.active import ActiveBundle
 from limen.administrator.projections import ENTITY_TYPES, KINDS, ROW_KINDS, Projections, entity_of
+from limen.core.catalogue import BUILT_IN_ATTRIBUTES
 from limen.core.changes import (
     AppSessionFact,
     BundleFact,
@@ -213,7 +214,8 @@ class Replica:
         if kind is None:
             return self.active.entities.get(ref) if self.active else None
         row = self._rows.get(kind, ref.id)
-        return None if row is None else entity_of(*row)
+        declared = self.active.catalogue.attribute_types if self.active else BUILT_IN_ATTRIBUTES
+        return None if row is None else entity_of(*row, declared)
 
     def closure(self, ref: EntityRef) -> Closure | None:
         """Return the closure of a subject or resource, or None when it is not known."""

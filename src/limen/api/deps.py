@@ -57,7 +57,7 @@ def decided(action: str, part: str) -> dict[str, Any]:
     def demand(request: Request, deps: Deps) -> None:
         peer = verify_peer(request)
         answer = deps.authority.decide(
-            HOST_OPERATOR, action, resource, point="admin-api", method=request.method, path=request.url.path
+            HOST_OPERATOR, action, resource, method=request.method, path=request.url.path
         )
         if not answer.decision.allowed:
             raise Refused(

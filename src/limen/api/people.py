@@ -11,13 +11,13 @@ from limen.administrator.ledger import Entry
 from limen.administrator.links import new_link
 from limen.administrator.session_life import SessionEvent
 from limen.api.deps import Actor, AdminDeps, Deps, decided
+from limen.core.catalogue import CEDAR_TYPES
 from limen.core.entities import Kind, Status
 from limen.core.errors import Invalid
 from limen.store import directory, sessions
 from limen.store.credentials import load_credentials
 
 router = APIRouter(tags=["people"])
-CEDAR_TYPES: Mapping[str, type] = {"String": str, "Long": int, "Bool": bool}
 PAGE = 500  # people per query of the store; the answer holds all that match
 
 

@@ -20,6 +20,9 @@ BUILT_IN_ATTRIBUTES: Mapping[str, str] = {
 }
 """Attributes of people that every organisation has, and their Cedar types."""
 
+CEDAR_TYPES: Mapping[str, type] = {"String": str, "Long": int, "Bool": bool}
+"""Cedar types that an attribute may have, and what holds their values here."""
+
 
 class RouteConfig(msgspec.Struct, frozen=True):
     """A part of an app. `path` is a pattern: literal segments, `*` for one, `**` at the end for any."""

@@ -1,6 +1,7 @@
 """`limen gateway`: Envoy, the check, a replica of the facts and a journal, wired together in one process."""
 
 import asyncio
+import gc
 import secrets
 from pathlib import Path
 
@@ -179,8 +180,15 @@ class Gateway:
                     await self._envoy.start(active.catalogue)
                     self._started = True
                     await self._envoy.wait_ready()
+                    self._settle()
             except LimenError as error:
                 log.error("gateway.not_configured", why=error.message, remedy=error.remedy)
+
+    def _settle(self) -> None:
+        """Once it serves: what is there stays, so the collector need not look at it; explanations come."""
+        gc.collect()
+        gc.freeze()
+        self._explainer.warm()
 
     def _take_outcome(self, outcome: OutcomeRecord) -> None:
         try:

@@ -199,7 +199,10 @@ def test_sessions_share_the_strings_they_repeat() -> None:
 
 
 def test_entities_have_the_attributes_of_the_schema() -> None:
-    ada = entity_of(7, person(groups=("hr",), attributes={"clearance": 2}))
+    attributes = {"clearance": 2, "left_over": "x", "title": 7}
+    ada = entity_of(
+        7, person(groups=("hr",), attributes=attributes), {"clearance": "Long", "title": "String"}
+    )
     assert ada.attrs == {
         "status": "active",
         "kind": "employee",
@@ -207,7 +210,7 @@ def test_entities_have_the_attributes_of_the_schema() -> None:
         "attributes": {"clearance": 2},
     }
     assert (ada.version, ada.parents) == (7, (EntityRef("Group", "hr"),))
-    robot = entity_of(8, WorkloadFact("ci", "ada"))
+    robot = entity_of(8, WorkloadFact("ci", "ada"), {})
     assert robot.attrs["owner"] == {"__entity": {"type": "User", "id": "ada"}}
 
 

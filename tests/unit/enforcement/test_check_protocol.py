@@ -143,7 +143,7 @@ def test_a_repeated_header_is_joined(tmp_path: Path) -> None:
         reader, writer = await rig.connect()
         lines = message(token=rig.world.token).replace(b"content-length", b"cookie: b=2\r\ncontent-length")
         writer.write(lines)
-        assert (await answer(reader))[0] == 400
+        assert (await answer(reader))[0] in (302, 401)  # the joined value is nobody's token
         writer.close()
 
     drive(tmp_path, story)

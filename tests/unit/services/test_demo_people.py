@@ -5,8 +5,8 @@ from pathlib import Path
 from limen.administrator.desk import seal_context
 from limen.core.clock import FakeClock
 from limen.information.identity.passwords import PasswordHasher, PasswordVerdict, parse_new_password
-from limen.services.demo.guide import ready_content, render_guide
 from limen.services.demo.control import enrol_people
+from limen.services.demo.guide import ready_content, render_guide
 from limen.services.demo.people import load_people
 from limen.services.state import StateDir
 from limen.store import directory

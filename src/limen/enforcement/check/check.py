@@ -11,6 +11,7 @@ Laws:
 
 import structlog
 
+from limen.administrator.recording import Recorder
 from limen.core.decision import AccessRequest, Code, Explanation, Facts, Network
 from limen.core.errors import Invalid, LimenError
 from limen.core.ids import Instant, new_decision_id
@@ -21,7 +22,6 @@ from limen.enforcement.check.case import AskControl, Case, Outage, Outcome, Pend
 from limen.enforcement.check.credentials import read_credentials
 from limen.enforcement.check.parts import CheckParts
 from limen.enforcement.check.places import is_unsafe
-from limen.enforcement.check.recording import Recorder
 from limen.enforcement.check.refusals import OUTAGE, Asked, Refusals
 from limen.enforcement.check.request import (
     FETCH_SITE,
@@ -38,6 +38,7 @@ from limen.enforcement.check.request import (
 from limen.enforcement.check.seats import Seat, Seats
 from limen.enforcement.check.verdicts import Verdicts
 
+POINT = "gateway"
 PEERS_MAX = 4_096  # addresses whose parsed form is kept
 
 log = structlog.get_logger("limen.check")
@@ -52,7 +53,7 @@ class Check:
         self._seats = Seats(parts.replica)
         self._refusals = Refusals(parts.pages, parts.make_nonce)
         self._view = BundleView(parts.replica)
-        self._recorder = Recorder(parts.journal, parts.node, parts.inputs_of)
+        self._recorder = Recorder(parts.journal, parts.node, parts.inputs_of, point=POINT)
         self._verdicts = Verdicts(parts, self._recorder, self._refusals, self._view)
         self._networks: dict[bytes | None, Network] = {}
         self._last_outage = ""

@@ -8,16 +8,20 @@ from typing import Literal
 import msgspec
 
 from limen.core.tokens import TOKEN_LENGTH_MAX
-from limen.enforcement.check.request import AUTHORIZATION, COOKIE, LIMEN_TOKEN, BadRequest, CheckRequest
+from limen.enforcement.check.request import (
+    AUTHORIZATION,
+    COOKIE,
+    FIRST_COOKIE,
+    LIMEN_TOKEN,
+    BadRequest,
+    CheckRequest,
+)
 
 SESSION_COOKIE = "__Host-limen"
 FLOW_COOKIE = "__Host-limen-flow"
 CURED_COOKIE = "__Host-limen-cured"
 
 _OURS = b"__Host-limen"
-_JOINED = re.compile(rb",[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+=")
-"""Where a comma begins another pair, two `Cookie` headers were sent (RFC 6265 §5.4 allows one)."""
-
 _TOKEN_SHAPE = re.compile(r"l1\.[A-Za-z0-9._-]+")
 _TOKEN_ANYWHERE = re.compile(r"\bl1\.[0-9]{1,16}\.[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
 _SCHEME_MAX = 2 * TOKEN_LENGTH_MAX + 512  # characters of an Authorization header that may hold a token
@@ -61,7 +65,7 @@ def read_credentials(request: CheckRequest) -> Credentials:
     if raw_cookie is None:
         found = NOTHING
     else:
-        if b"," in raw_cookie and _JOINED.search(raw_cookie):
+        if headers.get(FIRST_COOKIE, raw_cookie) != raw_cookie:  # RFC 6265 section 5.4 allows one header
             raise BadRequest("More than one Cookie header was sent.", remedy="Send one Cookie header.")
         found = _read_cookie(raw_cookie) if _OURS in raw_cookie else NOTHING
     if AUTHORIZATION not in headers and LIMEN_TOKEN not in headers:

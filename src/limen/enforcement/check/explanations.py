@@ -68,6 +68,11 @@ class Explanations:
             self._kept[key] = (request.at, explanation)
         return explanation
 
+    def warm(self) -> None:
+        """Start the process, so that the first person who is denied need not wait for that."""
+        if self._worker is None:
+            self._worker = _Process()
+
     async def close(self) -> None:
         """End the process."""
         if self._worker is not None:

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from limen.administrator.recording import InputsOf, JournalPort
 from limen.administrator.replica import Replica
 from limen.core.clock import Clock
 from limen.core.ids import Instant
 from limen.enforcement.check.assertion import Signer
-from limen.enforcement.check.ports import Decider, Explainer, JournalPort, Pages, Unseal
-from limen.enforcement.check.recording import InputsOf
+from limen.enforcement.check.ports import Decider, Explainer, Pages, Unseal
 from limen.engine.replay import stable_inputs
 
 

@@ -7,25 +7,8 @@ import msgspec
 
 from limen.core.changes import SecretFact
 from limen.core.decision import AccessRequest, Decision, Explanation, Facts
-from limen.core.record import Record
 from limen.core.secret import Secret
 from limen.engine.policies import Policies
-
-
-class JournalPort(Protocol):
-    """Where records go. Each method raises `Unavailable` when nothing was written."""
-
-    def append(self, record: Record) -> object:
-        """Write a record before returning."""
-        ...
-
-    def append_once(self, kind: str, record_id: str, make: Callable[[], Record]) -> bool:
-        """Write what `make` returns unless it is there already."""
-        ...
-
-    def salted(self, content: bytes) -> str:
-        """Return the salted hash under which inputs are stored."""
-        ...
 
 
 class Decider(Protocol):

@@ -15,6 +15,7 @@ from limen.core.errors import Invalid
 
 HOST = b"host"
 COOKIE = b"cookie"
+FIRST_COOKIE = b"x-limen-first-cookie"  # the first Cookie header alone, from Envoy, which joins several
 AUTHORIZATION = b"authorization"
 LIMEN_TOKEN = b"x-limen-token"
 PEER = b"x-limen-peer"

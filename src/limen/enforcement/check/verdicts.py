@@ -1,5 +1,6 @@
 """Verdicts: from a case that is decided to its answer and its record."""
 
+from limen.administrator.recording import Entry, Recorder
 from limen.core.decision import ENGINE_CODES, Code, Decision, Explanation, Facts, Verdict
 from limen.core.ids import BundleId, Instant
 from limen.enforcement.check.answer import Answer
@@ -9,7 +10,6 @@ from limen.enforcement.check.case import Case, Outcome, Pending, Reply
 from limen.enforcement.check.identity import DECISION_ID, going_on, identity_headers, removals
 from limen.enforcement.check.parts import CheckParts
 from limen.enforcement.check.places import Place
-from limen.enforcement.check.recording import Entry, Recorder
 from limen.enforcement.check.refusals import OUTAGE, Refusals, cure, cured_by_signing_in
 from limen.enforcement.check.seats import Seat
 

@@ -17,8 +17,9 @@ check, which cannot tell that comma from one inside a cookie; it differs from th
 several. (HTTP/2's parts of one cookie header are joined by Envoy before, and count as one.)"""
 
 FOREIGN_PREFIXES = ("x-original-", "x-envoy-", "x-rewrite-", "x-auth-request-", "remote-", "x-authentik-",
-                    "x-pomerium-", "x-ssl-", "x-webauth-", "x-goog-iap-", "x-amzn-oidc-",
-                    "cf-access-", "x-ms-client-principal")  # fmt: skip
+                    "x-pomerium-", "x-ssl-", "x-webauth-", "x-goog-iap-", "x-goog-authenticated-user-",
+                    "x-amzn-oidc-", "cf-access-", "x-ms-client-principal", "tailscale-",
+                    "client-cert")  # fmt: skip
 """What proxies and identity products write, so that no app believes a visitor's copy of it."""
 
 FOREIGN_NAMES = ("forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip",

@@ -1,22 +1,37 @@
 """Recording: a decision becomes a journal record, and what derives it again is stored once (law D5)."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from limen.core.changes import BundleFact
 from limen.core.decision import AccessRequest, Decision, Facts
-from limen.core.record import BundleRecord, DecisionRecord, InputsRecord
-from limen.enforcement.check.ports import JournalPort
+from limen.core.record import BundleRecord, DecisionRecord, InputsRecord, Record
 from limen.engine.policies import Policies
-
-POINT = "gateway"
 
 InputsOf = Callable[[AccessRequest, Facts, Policies], Mapping[str, Any]]
 """Picks the stable inputs of a decision, JSON-ready."""
 
 _canonical = msgspec.json.Encoder(order="deterministic")
+
+
+class JournalPort(Protocol):
+    """Where records go. Each method raises `Unavailable` when nothing was written."""
+
+    def append(self, record: Record, *, urgent: bool = False) -> object:
+        """Write a record before returning."""
+        ...
+
+    def append_once(
+        self, kind: str, record_id: str, make: Callable[[], Record], *, urgent: bool = False
+    ) -> bool:
+        """Write what `make` returns unless it is there already."""
+        ...
+
+    def salted(self, content: bytes) -> str:
+        """Return the salted hash under which inputs are stored."""
+        ...
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -28,12 +43,22 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Recorder:
-    """Builds entries, and writes them. `inputs_of` is the engine's `stable_inputs`."""
+    """Builds entries, and writes them.
 
-    def __init__(self, journal: JournalPort, node: str, inputs_of: InputsOf) -> None:
+    Args:
+        point: the enforcement point that asks: gateway, admin-api.
+        inputs_of: the engine's `stable_inputs`.
+        urgent: its records may use the reserve of a full disk.
+    """
+
+    def __init__(
+        self, journal: JournalPort, node: str, inputs_of: InputsOf, *, point: str, urgent: bool = False
+    ) -> None:
         self._journal = journal
         self._node = node
         self._inputs_of = inputs_of
+        self._point = point
+        self._urgent = urgent
 
     def inputs_id(self, request: AccessRequest, facts: Facts, policies: Policies) -> str:
         """Return the salted hash of the stable inputs. Costly: callers keep it."""
@@ -63,7 +88,7 @@ class Recorder:
             id=request.id,
             at=request.at,
             node=self._node,
-            point=POINT,
+            point=self._point,
             verdict=decision.verdict.value,
             code=decision.code.value,
             bundle=decision.bundle,
@@ -93,10 +118,12 @@ class Recorder:
         """
         bundle = entry.bundle
         if bundle is not None:
-            self._journal.append_once("bundle", bundle.bundle_id, lambda: bundle_record(bundle))
+            self._journal.append_once(
+                "bundle", bundle.bundle_id, lambda: bundle_record(bundle), urgent=self._urgent
+            )
         if entry.inputs is not None:
-            self._journal.append_once("inputs", entry.record.inputs, entry.inputs)
-        self._journal.append(entry.record)
+            self._journal.append_once("inputs", entry.record.inputs, entry.inputs, urgent=self._urgent)
+        self._journal.append(entry.record, urgent=self._urgent)
 
 
 def bundle_record(fact: BundleFact) -> BundleRecord:
