@@ -107,8 +107,8 @@ def child(demo: Demo, name: str) -> int:
 
 
 MARKS = {
-    "control": " limen control ",
-    "gateway": " limen gateway ",
+    "control": "control --state",
+    "gateway": "gateway --state",
     "envoy": "/_bin/envoy ",
     "explain": "explain_worker",
 }

@@ -81,9 +81,9 @@ def enrol(client: FormClient, link: str, **first: str) -> Person:
     username = first.get("username") or re.search(r'name="username" value="([^"]+)"', page.text)[1]  # type: ignore[index]
     page = client.submit(page, {"password": PASSWORD, "password_again": PASSWORD, **first})
     page = client.submit(page, {"method": "totp"})
-    shown = re.search(r'<p class="copyable mono">([^<]+)<', page.text)
+    shown = re.search(r'<p class="copyable mono">(.+?)</p>', page.text)
     assert shown is not None, page.text
-    person = Person(username, "".join(shown[1].split()))
+    person = Person(username, re.sub(r"<[^>]*>|\s", "", shown[1]))
     page = client.submit(page, {"code": person.code().reveal()})
     assert 'id="recovery-codes"' in page.text, page.text
     page = client.submit(page, {"kept": "yes"})

@@ -17,6 +17,8 @@ from limen.engine.remedies import DEVICE_REMEDIES, WEAKER, Candidate, apply, can
 
 EVALUATIONS_MAX = 32  # design/decision.md, "Explaining a denial"
 SIZE_MAX = 2
+VERBS = {"read": "read", "write": "change", "admin": "administer", "connect": "connect to"}
+"""Actions as a person says them."""
 
 SENTENCES = {
     Code.NO_SESSION: "You are not signed in.",
@@ -55,7 +57,7 @@ def explain(
     found = search.run()
     whole = Explanation(
         reasons=tuple(_reason(policy, policies) for policy in decision.policies)
-        or (f"No policy allows you to {request.action} {request.resource.id}.",),
+        or (f"No policy allows you to {VERBS.get(request.action, request.action)} {request.resource.id}.",),
         remedies=_shown(found[0]) if found else (),
         owner=_owner(facts),
         evaluations=1 + search.evaluations,
