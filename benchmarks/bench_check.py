@@ -251,7 +251,7 @@ async def bench_socket(folder: Path, check: Check, token: str) -> None:
     await server.close()
 
 
-def main() -> None:
+def main(*, quick: bool = False) -> None:
     """Run all."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -27,7 +27,7 @@ class Measured(NamedTuple):
     """One variant's rounds."""
 
     loads: list[rig.Load]
-    cpu_per_10k_s: list[float]
+    cpu_us: list[dict[str, float]]  # per request, of Envoy and of Python
 
 
 def main(*, quick: bool = False) -> None:
@@ -67,15 +67,17 @@ def _measure(folder: Path, *, seconds: int) -> None:
         found = {name: Measured([], []) for name in variants}
         for _ in range(ROUNDS):
             for variant, (at, pids) in variants.items():
-                before = sum(map(rig.cpu_s, pids()))
+                before = _cpu(pids())
                 load = rig.run_load(
                     f"https://127.0.0.1:{at}/",
                     {"Host": f"bench.limen.localhost:{at}", "Cookie": cookie},
                     seconds=seconds,
                 )
-                used = sum(map(rig.cpu_s, pids())) - before
+                after = _cpu(pids())
                 found[variant].loads.append(load)
-                found[variant].cpu_per_10k_s.append(used / load.requests * 10_000)
+                found[variant].cpu_us.append(
+                    {part: (after[part] - before[part]) / load.requests * 1e6 for part in after}
+                )
         _print(found)
         memory = {**idle, "gateway's Python after the load": rig.rss_mb(python)}
         memory |= {
@@ -147,6 +149,14 @@ def _sign_in(ready: dict[str, object]) -> str:
         return "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar)
 
 
+def _cpu(pids: list[int]) -> dict[str, float]:
+    """Return the CPU seconds of Envoy's and of Python's processes."""
+    used = {"envoy": 0.0, "python": 0.0}
+    for pid in pids:
+        used["envoy" if _has(pid, "envoy/_bin") else "python"] += rig.cpu_s(pid)
+    return used
+
+
 def _has(pid: int, word: str) -> bool:
     try:
         return word in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
@@ -156,14 +166,17 @@ def _has(pid: int, word: str) -> bool:
 
 def _print(found: dict[str, Measured]) -> None:
     base = statistics.median(load.per_s for load in found["Envoy + always-yes"].loads)
-    print("| | requests/s | of always-yes | p50 ms | p99 ms | CPU s per 10,000 | failed |")
-    print("|---|---|---|---|---|---|---|")
+    heads = ("", "requests/s", "of always-yes", "p50 ms", "p99 ms", "Envoy µs", "Python µs")
+    print("| " + " | ".join((*heads, "CPU s per 10,000", "failed")) + " |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name, measured in found.items():
         per_s, p50, p99 = (
             statistics.median(getattr(load, field) for load in measured.loads)
             for field in ("per_s", "p50_ms", "p99_ms")
         )
-        cpu = statistics.median(measured.cpu_per_10k_s)
+        envoy, python = (
+            statistics.median(used[part] for used in measured.cpu_us) for part in ("envoy", "python")
+        )
         failed = sum(load.failed for load in measured.loads)
         cells = (
             name,
@@ -171,7 +184,9 @@ def _print(found: dict[str, Measured]) -> None:
             f"{per_s / base:.2f}",
             f"{p50:.2f}",
             f"{p99:.2f}",
-            f"{cpu:.2f}",
+            f"{envoy:.0f}",
+            f"{python:.0f}",
+            f"{(envoy + python) / 100:.2f}",
             failed,
         )
         print("| " + " | ".join(map(str, cells)) + " |")

@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+import uuid
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -16,7 +18,6 @@ import pytest
 from demo_rig import Demo
 from journey_rig import (
     Answer,
-    Person,
     Seen,
     Upstream,
     add_apps,
@@ -37,12 +38,11 @@ WHEEL = f"{PACKAGE}-1.0-py3-none-any.whl"
 
 
 class Behind(NamedTuple):
-    """What a test works with: an app behind the demo, and a person with a token for it."""
+    """What a test works with: an app behind the demo, and a token of pat, who is of staff."""
 
     demo: Demo
     url: str
     upstream: Upstream
-    person: Person
     token: str
     env: dict[str, str]
 
@@ -88,7 +88,7 @@ def behind(demo: Demo, index: Upstream, tmp_path_factory: pytest.TempPathFactory
     urls = add_apps(demo, {"pypi": {"upstream": index.url, "allow": ["group:staff"]}})
     pat = new_person(demo, "pat", "staff")
     env = program_environment(demo, tmp_path_factory.mktemp("clients"))
-    return Behind(demo, urls["pypi"], index, pat, make_token(demo, pat, "pypi"), env)
+    return Behind(demo, urls["pypi"], index, make_token(demo, pat, "pypi"), env)
 
 
 def build_wheel() -> bytes:
@@ -210,19 +210,20 @@ def find_pip(folder: Path) -> list[str]:
 
 
 def test_limen_token_as_json_says_what_it_opens_and_until_when(behind: Behind) -> None:
-    done = run_token(behind.demo, behind.person, "pypi", "--json", "--name", "nightly")
+    nina = new_person(behind.demo, "nina", "staff")
+    done = run_token(behind.demo, nina, "pypi", "--json", "--name", "nightly")
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
     assert (made["app"], made["name"]) == ("pypi", "nightly")
     assert made["token"].startswith("l1.")
-    assert made["expires"] > 0
+    assert 0 < made["expires"] - time.time() <= 3600
 
 
 @pytest.mark.parametrize(
     ("app", "env", "says"),
     [
         ("nope", {}, "There is no app named 'nope'."),
-        ("pypi", {"LIMEN_PASSWORD": "wrong"}, "That did not match."),
+        ("pypi", {"LIMEN_PASSWORD": "wrong", "LIMEN_CODE": "000000"}, "That did not match."),
         ("pypi", {"LIMEN_CODE": "000000"}, "That did not match."),
         ("pypi", {"LIMEN_CODE": ""}, "Code is missing."),
     ],
@@ -230,7 +231,8 @@ def test_limen_token_as_json_says_what_it_opens_and_until_when(behind: Behind) -
 def test_limen_token_refuses_in_one_sentence_with_a_remedy(
     behind: Behind, app: str, env: dict[str, str], says: str
 ) -> None:
-    done = run_token(behind.demo, behind.person, app, **env)
+    somebody = new_person(behind.demo, f"tess-{uuid.uuid4().hex[:8]}", "staff")
+    done = run_token(behind.demo, somebody, app, **env)
     assert (done.returncode, done.stdout) == (1, "")
     first, remedy = done.stderr.strip().splitlines()
     assert first.startswith(f"limen: {says}")
@@ -240,19 +242,17 @@ def test_limen_token_refuses_in_one_sentence_with_a_remedy(
 def test_limen_token_from_another_machine_needs_an_address_and_a_ca_that_vouches_for_it(
     behind: Behind, tmp_path: Path
 ) -> None:
-    elsewhere = {"LIMEN_STATE": str(tmp_path)}
+    ursula = new_person(behind.demo, "ursula", "staff")
+    elsewhere, spared = {"LIMEN_STATE": str(tmp_path)}, {"LIMEN_CODE": "000000"}
     auth = ["--auth-url", behind.demo.auth_url]
-    untrusted = run_token(behind.demo, behind.person, "pypi", *auth, **elsewhere)
+    untrusted = run_token(behind.demo, ursula, "pypi", *auth, **elsewhere, **spared)
     assert untrusted.returncode == 1
     assert "--ca-file" in untrusted.stderr
-    plain = run_token(
-        behind.demo, behind.person, "pypi", "--auth-url", "http://auth.limen.localhost", **elsewhere
-    )
-    assert plain.returncode == 1 and "not an https address" in plain.stderr, (
-        "a password is never sent in clear"
-    )
+    in_clear = ["--auth-url", "http://auth.limen.localhost"]
+    refused = run_token(behind.demo, ursula, "pypi", *in_clear, **elsewhere, **spared)
+    assert refused.returncode == 1 and "not an https address" in refused.stderr
     trusted = run_token(
-        behind.demo, behind.person, "pypi", *auth, "--ca-file", str(behind.demo.ca_file), **elsewhere
+        behind.demo, ursula, "pypi", *auth, "--ca-file", str(behind.demo.ca_file), **elsewhere
     )
     assert trusted.returncode == 0, trusted.stderr
     assert behind.curl("--oauth2-bearer", trusted.stdout.strip())[0] == 200

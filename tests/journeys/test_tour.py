@@ -122,15 +122,5 @@ def test_ctrl_c_twice_during_the_tour_leaves_no_process_behind(folder: Path, mar
     assert "Traceback" not in output.read_text()
 
 
-def test_a_demo_that_is_killed_takes_its_processes_with_it(folder: Path, mark: str) -> None:
-    ready_file = folder / "ready.json"
-    command = demo_command(folder, "--ready-file", str(ready_file))
-    with started(command, folder / "out", env=environment(mark)) as demo:
-        wait_until("the demo is ready", lambda: ready_file.exists() or demo.poll() is not None, 120)
-        demo.kill()
-        demo.wait(END_S)
-        wait_until("its processes have ended", lambda: marked_processes(mark) == {}, END_S)
-
-
 def stat_of(path: Path) -> int:
     return path.stat().st_mode & 0o777

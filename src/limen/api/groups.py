@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter
-from pydantic import BaseModel
 
+from limen.api.body import Body
 from limen.api.deps import Actor, Deps, decided
 from limen.api.people import Reason
 from limen.store import directory
@@ -14,7 +14,7 @@ router = APIRouter(tags=["groups"])
 MEMBERS_SHOWN = 1000
 
 
-class NewGroup(BaseModel):
+class NewGroup(Body):
     """A group to make."""
 
     id: str

@@ -5,11 +5,12 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from limen.administrator.ledger import Entry
 from limen.administrator.links import new_link
 from limen.administrator.session_life import SessionEvent
+from limen.api.body import Body
 from limen.api.deps import Actor, AdminDeps, Deps, decided
 from limen.core.catalogue import CEDAR_TYPES
 from limen.core.entities import Kind, Status
@@ -21,7 +22,7 @@ router = APIRouter(tags=["people"])
 PAGE = 500  # people per query of the store; the answer holds all that match
 
 
-class NewPerson(BaseModel):
+class NewPerson(Body):
     """A person to add."""
 
     id: str
@@ -33,7 +34,7 @@ class NewPerson(BaseModel):
     reason: str = ""
 
 
-class PersonChange(BaseModel):
+class PersonChange(Body):
     """The fields of a person to change; those left out stay. An attribute that is null is removed."""
 
     name: str | None = None
@@ -45,7 +46,7 @@ class PersonChange(BaseModel):
     reason: str = ""
 
 
-class Import(BaseModel):
+class Import(Body):
     """A CSV file to import: all of it, or nothing."""
 
     csv: str
@@ -53,14 +54,14 @@ class Import(BaseModel):
     reason: str = ""
 
 
-class NewLink(BaseModel):
+class NewLink(Body):
     """A link to make."""
 
     reset: bool = False
     reason: str = ""
 
 
-class Reason(BaseModel):
+class Reason(Body):
     """Why."""
 
     reason: str = ""

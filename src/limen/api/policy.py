@@ -4,9 +4,10 @@ from typing import Any, Literal
 
 import msgspec
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from limen.administrator.authority import Supposed
+from limen.api.body import Body
 from limen.api.deps import Actor, Deps, decided
 from limen.core.ids import EntityRef
 from limen.core.resources import catalogue_entities
@@ -15,21 +16,21 @@ from limen.store import bundles
 router = APIRouter(tags=["policy"])
 
 
-class NewBundle(BaseModel):
+class NewBundle(Body):
     """A bundle, as the text of its files by relative path."""
 
     files: dict[str, str]
     reason: str = ""
 
 
-class Rollback(BaseModel):
+class Rollback(Body):
     """Which bundle of the history to make active again."""
 
     serial: int
     reason: str = ""
 
 
-class Question(BaseModel):
+class Question(Body):
     """A person, an action, a resource, and the sign-in that is supposed."""
 
     subject: str
@@ -41,7 +42,7 @@ class Question(BaseModel):
     ip: str = "127.0.0.1"
 
 
-class WhoCan(BaseModel):
+class WhoCan(Body):
     """An action on a resource."""
 
     action: Literal["read", "write", "admin", "connect"]

@@ -4,9 +4,10 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
 from limen.administrator.policies import injected_secrets
+from limen.api.body import Body
 from limen.api.deps import Actor, Deps, decided
 from limen.core.secret import Secret
 from limen.store import secrets
@@ -14,7 +15,7 @@ from limen.store import secrets
 router = APIRouter(tags=["secrets"])
 
 
-class NewSecret(BaseModel):
+class NewSecret(Body):
     """The value of a secret."""
 
     value: SecretStr

@@ -1,6 +1,5 @@
 """`limen decisions`: what was decided, for whom, and why; each can be derived again."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -20,8 +19,6 @@ from limen.core.errors import Invalid
 
 app = typer.Typer(no_args_is_help=True, help="Decisions: tail, show, search.")
 
-WINDOW_S = 30.0  # how far back each poll looks: what a slow disk or a late gateway brings is not missed
-OWN_PATH = "/v1/decisions"  # asking for decisions is decided, too; `tail` does not tell of its own questions
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 COLUMNS = {
     "AT": "at",
@@ -92,10 +89,6 @@ def show(decision: str, state: StateOption = None, as_json: JsonOption = False) 
         )
     if found["agrees"] is False:
         raise Invalid("The stored decision is not what its inputs give.", remedy="Tell your security team.")
-
-
-def _is_own(row: Mapping[str, Any]) -> bool:
-    return row.get("point") == "admin-api" and row.get("path") == OWN_PATH
 
 
 def render_line(row: dict[str, Any]) -> str:

@@ -217,3 +217,11 @@ def test_a_full_disk_does_not_stop_administration(api: TestClient, control: Cont
     add(api, "ada")
     control._journal.full = True
     assert api.patch("/v1/people/ada", json={"status": "suspended"}).status_code == 200
+
+
+def test_a_field_that_nobody_knows_is_refused_and_never_left_out_in_silence(api: TestClient) -> None:
+    api.post("/v1/people", json={"id": "ada"})
+    for change in ({"quarantine": True}, {"state": "suspended"}, {"kind": "contractor", "expires": 1}):
+        answer = api.patch("/v1/people/ada", json=change)
+        assert answer.status_code == 422, "whoever sent it believes that it was done"
+        assert list(change)[-1] in answer.json()["detail"]
