@@ -87,7 +87,7 @@ def measured(name: str, before: float, work: Callable[[], object]) -> float:
     return now
 
 
-def main() -> None:
+def main(*, quick: bool = False) -> None:
     """Load people, then people with sessions, then use the sessions."""
     replica = Replica(load)
     reader = FeedReader(replica)

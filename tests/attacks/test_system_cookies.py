@@ -6,25 +6,16 @@ import signal
 import time
 
 import pytest
-from attack_rig import (
-    FLOW,
-    NAVIGATION,
-    SCRIPT,
-    SESSION,
-    Person,
-    Target,
-    browser,
-    child,
-    eventually,
-    host,
-    render,
-)
+from attack_rig import Person, Target, browser
+from attack_wire import FLOW, NAVIGATION, SCRIPT, SESSION, child, eventually, host, render
 
 pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("target")]
 
 FLOOD = 150
-PADDING = {"space": " ", "tab": "\t", "no-break space": "\xa0", "next line": "\x85", "utf-8 no-break space": "\xc2\xa0",
-           "utf-8 en quad": "\xe2\x80\x80", "quote": '"'}  # fmt: skip
+PADDING = {
+    "space": " ", "tab": "\t", "no-break space": "\xa0", "next line": "\x85",
+    "utf-8 no-break space": "\xc2\xa0", "utf-8 en quad": "\xe2\x80\x80", "quote": '"',
+}  # fmt: skip
 """What may stand before a cookie's name without a browser seeing its `__Host-`. Chromium 156 sends those of
 one byte, planted by a sibling's `Set-Cookie` with a `Domain`, to every host of the domain."""
 

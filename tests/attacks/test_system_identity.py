@@ -3,7 +3,8 @@
 import base64
 
 import pytest
-from attack_rig import APPS, SESSION, Http2, Person, Target, echoed, host, render
+from attack_rig import APPS, Person, Target, echoed
+from attack_wire import SESSION, Http2, host, render
 
 from limen.engine.limen_keys import HEADER_PRESETS
 
@@ -12,10 +13,14 @@ pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("target")]
 FORGED = "forged-by-attacker"
 PRESET_NAMES = sorted({name for names in HEADER_PRESETS.values() for name in names.values()})
 FOREIGN_NAMES = [
-    "X-Limen-Assertion", "X-Limen-User", "X-Limen-Decision-Id", "X-Limen-Peer", "X-Forwarded-Preferred-Username",
-    "X-Forwarded-Access-Token", "X-Forwarded-Uri", "X-Original-Url", "X-Auth-Request-User", "X-Auth-Request-Email",
-    "X-Pomerium-Jwt-Assertion", "X-Authentik-Uid", "X-Webauth-User", "X-Remote-User", "X-Real-Ip", "Forwarded",
-    "X-Goog-Authenticated-User-Email", "X-Goog-Iap-Jwt-Assertion", "Cf-Access-Jwt-Assertion", "X-Amzn-Oidc-Data",
+    "X-Limen-Assertion", "X-Limen-User", "X-Limen-Decision-Id", "X-Limen-Peer",
+    "X-Forwarded-Preferred-Username",
+    "X-Forwarded-Access-Token", "X-Forwarded-Uri", "X-Original-Url", "X-Auth-Request-User",
+    "X-Auth-Request-Email",
+    "X-Pomerium-Jwt-Assertion", "X-Authentik-Uid", "X-Webauth-User", "X-Remote-User", "X-Real-Ip",
+    "Forwarded",
+    "X-Goog-Authenticated-User-Email", "X-Goog-Iap-Jwt-Assertion", "Cf-Access-Jwt-Assertion",
+    "X-Amzn-Oidc-Data",
     "Tailscale-User-Login", "Client-Cert", "X-Forwarded-Client-Cert",
 ]  # fmt: skip
 NAMES = [*PRESET_NAMES, *FOREIGN_NAMES, "Grafana-User", "X-Mail"]

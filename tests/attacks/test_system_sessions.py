@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from attack_rig import NAVIGATION, SCRIPT, SESSION, Person, Target, child, eventually, host
+from attack_rig import Person, Target
+from attack_wire import NAVIGATION, SCRIPT, SESSION, child, eventually, host
 
 pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("target")]
 
@@ -70,7 +71,9 @@ def test_a_connection_that_is_kept_is_refused_as_soon_as(
         def keep_asking() -> None:
             while not over.is_set():
                 began = time.monotonic()
-                seen.append((began, target.wire.again(connection, "board", "/", *SCRIPT, cookie=cookie).status))
+                seen.append(
+                    (began, target.wire.again(connection, "board", "/", *SCRIPT, cookie=cookie).status)
+                )
 
         asking = threading.Thread(target=keep_asking)
         asking.start()
@@ -98,7 +101,9 @@ def test_replay_after_sign_out_nothing_of_the_session_opens_anything(target: Tar
     older, newer, sso = person.open("vault"), person.open("named"), person.cookie("auth")
     form = person.form("/account")
     data = {"csrf": form.hidden["csrf"], "app": "vault", "name": "replay"}
-    made = person.http.post(f"{target.demo.auth_url}/tokens", data=data, headers={"Accept": "application/json"})
+    made = person.http.post(
+        f"{target.demo.auth_url}/tokens", data=data, headers={"Accept": "application/json"}
+    )
     token = made.json()["token"]
     basic = base64.b64encode(f"x:{token}".encode()).decode()
 
@@ -166,12 +171,14 @@ def test_a_check_that_is_stopped_is_an_outage_and_no_login_loop(target: Target) 
 
 
 SIBLINGS = [
-    (("Origin", "https://wiki.limen.localhost:{port}"),), (("Origin", "https://evil.example"),), (("Origin", "null"),),
+    (("Origin", "https://wiki.limen.localhost:{port}"),), (("Origin", "https://evil.example"),), (("Origin",
+    "null"),),
     (("Origin", "http://board.limen.localhost:{port}"),), (("Origin", "https://board.limen.localhost"),),
     (("Origin", "https://board.limen.localhost:{port}.evil.example"),), (("Origin", ""),),
     (("Origin", "https://board.limen.localhost:{port}, https://evil.example"),),
     (("Origin", "https://board.limen.localhost:{port}"), ("Origin", "https://evil.example")),
-    (("Sec-Fetch-Site", "same-site"),), (("Sec-Fetch-Site", "cross-site"),), (("Sec-Fetch-Site", "SAME-ORIGIN"),),
+    (("Sec-Fetch-Site", "same-site"),), (("Sec-Fetch-Site", "cross-site"),), (("Sec-Fetch-Site",
+    "SAME-ORIGIN"),),
     (("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "cross-site")),
     (("Origin", "https://wiki.limen.localhost:{port}"), ("Sec-Fetch-Site", "same-origin")),
 ]  # fmt: skip
@@ -196,7 +203,11 @@ def test_a_sibling_app_posts_nothing_in_a_persons_name(target: Target, method: s
 
 def test_a_page_of_a_listed_origin_may_read_and_of_another_may_not(target: Target) -> None:
     cookie = Person.enrolled(target.demo, "staff").open("board")
-    for origin, allowed in (("https://friend.example", True), ("https://friend.example.evil", False), ("null", False)):
+    for origin, allowed in (
+        ("https://friend.example", True),
+        ("https://friend.example.evil", False),
+        ("null", False),
+    ):
         preflight = (("Origin", origin), ("Access-Control-Request-Method", "POST"))
         for reply in (
             target.wire.ask("board", "/", *preflight, method="OPTIONS"),

@@ -2,27 +2,31 @@
 
 import base64
 import hashlib
-import re
-import statistics
-import time
-from collections.abc import Callable
 from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
-from attack_rig import FLOW, NAVIGATION, SESSION, Person, Target, browser, host
+from attack_rig import Person, Target, browser
+from attack_wire import FLOW, NAVIGATION, SESSION, host
 
 from limen.services.form_client import Form
 
 pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("target")]
 
 EVIL = [
-    "//evil.example", "/\\evil.example", "\\\\evil.example", "https://evil.example/", "http:evil.example", "data:text/html,x",
-    "javascript:alert(1)", "/\r\nSet-Cookie: a=b", "/\n//evil.example", "/\t/evil.example", "///evil.example", "@evil.example",
+    "//evil.example", "/\\evil.example", "\\\\evil.example", "https://evil.example/", "http:evil.example",
+    "data:text/html,x",
+    "javascript:alert(1)", "/\r\nSet-Cookie: a=b", "/\n//evil.example", "/\t/evil.example",
+    "///evil.example", "@evil.example",
     ".evil.example", "", "?x", "evil", "/\x00", "/\u2028/evil.example", "/x\\..\\..\\evil.example",
 ]  # fmt: skip
-STAYS = ["/%0d%0aLocation:%20https://evil.example", "/.//evil.example", "/;//evil.example", "/@evil.example", "/%5cevil"]
-SAMPLES = 12
+STAYS = [
+    "/%0d%0aLocation:%20https://evil.example",
+    "/.//evil.example",
+    "/;//evil.example",
+    "/@evil.example",
+    "/%5cevil",
+]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +108,9 @@ def test_the_callback_takes_nothing_but_a_navigation(target: Target, attacker: P
 
 
 @pytest.mark.parametrize("to", EVIL)
-def test_open_redirect_a_return_that_leaves_the_app_is_refused(target: Target, attacker: Person, to: str) -> None:
+def test_open_redirect_a_return_that_leaves_the_app_is_refused(
+    target: Target, attacker: Person, to: str
+) -> None:
     query = f"app=named&return={quote(to, safe='')}&nonce={'a' * 64}"
     for cookie in ("", f"{SESSION}={attacker.cookie('auth')}"):
         reply = target.wire.ask("auth", f"/authorize?{query}", *NAVIGATION, cookie=cookie)
@@ -116,35 +122,52 @@ def test_open_redirect_an_odd_return_stays_on_the_app(target: Target, attacker: 
     path = code_for(attacker, "named", digest("1" * 32), to)
     reply = target.wire.ask("named", path, *NAVIGATION, cookie=f"{FLOW}={'1' * 32}")
     assert reply.status == 303
-    landed = httpx.URL(f"https://{host('named')}:{target.demo.port}/.limen/callback").join(reply.get("location") or "")
+    landed = httpx.URL(f"https://{host('named')}:{target.demo.port}/.limen/callback").join(
+        reply.get("location") or ""
+    )
     assert (landed.host, landed.scheme) == (host("named"), "https")
     assert "evil.example" not in (reply.get("location") or "").partition("?")[0].split("/")[0]
 
 
-@pytest.mark.parametrize("app", ["", "nobody", "NAMED", "auth", "limen", "../named", "named%00", "named%20", "evil.example"])
+@pytest.mark.parametrize(
+    "app", ["", "nobody", "NAMED", "auth", "limen", "../named", "named%00", "named%20", "evil.example"]
+)
 def test_open_redirect_an_unknown_app_is_refused(target: Target, attacker: Person, app: str) -> None:
     cookie = f"{SESSION}={attacker.cookie('auth')}"
-    reply = target.wire.ask("auth", f"/authorize?app={app}&return=/&nonce={'a' * 64}", *NAVIGATION, cookie=cookie)
+    reply = target.wire.ask(
+        "auth", f"/authorize?app={app}&return=/&nonce={'a' * 64}", *NAVIGATION, cookie=cookie
+    )
     assert (reply.status, reply.get("location")) == (400, None)
 
 
-@pytest.mark.parametrize(
-    "claimed",
-    ["evil.example", f"{host('auth')}@evil.example", f"evil.example/{host('auth')}", f"{host('auth')}.evil.example", "control",
-     "localhost", f"{host('auth')}."],
-)  # fmt: skip
-def test_open_redirect_a_host_header_does_not_choose_where_sign_in_leads(target: Target, claimed: str) -> None:
+FOREIGN_HOSTS = [
+    "evil.example", f"{host('auth')}@evil.example", f"evil.example/{host('auth')}", f"{host('auth')}.evil.example",
+    "control", "localhost", f"{host('auth')}.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("claimed", FOREIGN_HOSTS)
+def test_open_redirect_a_host_header_does_not_choose_where_sign_in_leads(
+    target: Target, claimed: str
+) -> None:
     for app, path in (("auth", f"/authorize?app=named&return=/&nonce={'a' * 64}"), ("named", "/")):
-        request = f"GET {path} HTTP/1.1\r\nHost: {claimed}\r\nAccept: text/html\r\nX-Forwarded-Host: {claimed}\r\n\r\n"
-        reply = target.wire.raw(request.encode(), app)
+        lines = (
+            f"GET {path} HTTP/1.1",
+            f"Host: {claimed}",
+            "Accept: text/html",
+            f"X-Forwarded-Host: {claimed}",
+        )
+        reply = target.wire.raw("\r\n".join([*lines, "", ""]).encode(), app)
         assert reply.status in (400, 404, 421)
         assert reply.get("location") is None
 
 
 def test_open_redirect_a_forged_flow_leads_home(target: Target) -> None:
     forged = [
-        b'{"path":"//evil.example"}', b'{"path":"https://evil.example"}', b'{"app":"named","path":"//evil.example"}', b"[" * 4000,
-        b"null", b'{"app":"nobody","path":"/","nonce_hash":"' + b"a" * 64 + b'"}', b'{"max_age_s":1e400}', b"\xff\xfe", b"=",
+        b'{"path":"//evil.example"}', b'{"path":"https://evil.example"}',
+        b'{"app":"named","path":"//evil.example"}', b"[" * 4000,
+        b"null", b'{"app":"nobody","path":"/","nonce_hash":"' + b"a" * 64 + b'"}', b'{"max_age_s":1e400}',
+        b"\xff\xfe", b"=",
     ]  # fmt: skip
     for raw in forged:
         flow = base64.urlsafe_b64encode(raw).decode()
@@ -155,7 +178,8 @@ def test_open_redirect_a_forged_flow_leads_home(target: Target) -> None:
 # --- forms from elsewhere -------------------------------------------------------------------------------
 
 FORMS = ["/login", "/login/code", "/login/step-up", "/logout", "/logout/everywhere", "/account/sessions/end",
-         "/account/passkey/remove", "/account/totp", "/account/totp/confirm", "/account/totp/remove", "/account/recovery",
+         "/account/passkey/remove", "/account/totp", "/account/totp/confirm", "/account/totp/remove",
+         "/account/recovery",
          "/tokens", "/tokens/revoke", "/enrol/second", "/enrol/codes"]  # fmt: skip
 ELSEWHERE = [
     {"Origin": "https://wiki.limen.localhost:{port}"}, {"Origin": "https://evil.example"}, {"Origin": "null"},
@@ -172,7 +196,9 @@ def test_a_form_posted_from_elsewhere_changes_nothing_even_with_the_right_hidden
     csrf = victim.form("/account").hidden["csrf"]
     for headers in ELSEWHERE:
         sent = {name: value.format(port=target.demo.port) for name, value in headers.items()}
-        answer = victim.http.post(f"{target.demo.auth_url}{path}", data={"csrf": csrf, "app": "named"}, headers=sent)
+        answer = victim.http.post(
+            f"{target.demo.auth_url}{path}", data={"csrf": csrf, "app": "named"}, headers=sent
+        )
         assert answer.status_code == 403, (path, sent)
     for wrong in ("", "0" * 64, "é"):
         answer = victim.http.post(f"{target.demo.auth_url}{path}", data={"csrf": wrong, "app": "named"})
@@ -181,7 +207,10 @@ def test_a_form_posted_from_elsewhere_changes_nothing_even_with_the_right_hidden
 
 
 def test_a_link_alone_signs_nobody_out(target: Target, attacker: Person) -> None:
-    for url in (f"{target.demo.auth_url}/logout", f"https://{host('named')}:{target.demo.port}/.limen/logout"):
+    for url in (
+        f"{target.demo.auth_url}/logout",
+        f"https://{host('named')}:{target.demo.port}/.limen/logout",
+    ):
         attacker.get(url)
         assert attacker.username in attacker.get(f"{target.demo.auth_url}/account").text
 
@@ -189,74 +218,14 @@ def test_a_link_alone_signs_nobody_out(target: Target, attacker: Person) -> None
 def test_a_malformed_passkey_answer_is_refused_and_is_no_error_of_ours(target: Target) -> None:
     stranger = browser(target.demo)
     page = stranger.get(f"{target.demo.auth_url}/login")
-    headers = {"X-CSRF-Token": Form(str(page.url), page.text).hidden["csrf"], "Content-Type": "application/json"}
+    headers = {
+        "X-CSRF-Token": Form(str(page.url), page.text).hidden["csrf"],
+        "Content-Type": "application/json",
+    }
     nested = base64.urlsafe_b64encode(b"[" * 30_000).rstrip(b"=")
-    for credential in (b'"\\ud800"', b'{"response":{"clientDataJSON":"\\ud800"}}', b"1", b"[" * 900 + b"]" * 900,
+    for credential in (b'"\\ud800"', b'{"response":{"clientDataJSON":"\\ud800"}}', b"1",
+    b"[" * 900 + b"]" * 900,
                        b'{"response":{"clientDataJSON":"' + nested + b'"}}'):  # fmt: skip
         body = b'{"credential":' + credential + b"}"
         answer = stranger.http.post(f"{target.demo.auth_url}/login/passkey", content=body, headers=headers)
         assert answer.status_code in (400, 403), answer.text
-
-
-# --- replays ------------------------------------------------------------------------------------------
-
-
-def test_replay_a_totp_code_counts_once(target: Target) -> None:
-    person = Person.enrolled(target.demo, "staff")
-    code = person.code(1)
-    pages = []
-    for _ in range(2):
-        person.browser = browser(target.demo)
-        page = person.submit("/login", {"username": person.username, "password": person.password})
-        pages.append(person.browser.submit(page, {"code": code}))
-    assert [page.status_code for page in pages] == [200, 403]
-    assert not person.cookie("auth")
-
-
-def test_replay_a_recovery_code_counts_once(target: Target) -> None:
-    person = Person.enrolled(target.demo, "staff")
-    code = re.findall(r"<li><code>([^<]+)</code>", person.get(f"{target.demo.auth_url}/enrol/codes").text)[0]
-    statuses = []
-    for _ in range(2):
-        person.browser = browser(target.demo)
-        page = person.submit("/login", {"username": person.username, "password": person.password})
-        statuses.append(person.browser.submit(page, {"code": code}).status_code)
-    assert statuses == [200, 403]
-
-
-def test_replay_an_enrolment_link_works_once(target: Target) -> None:
-    person = Person.enrolled(target.demo, "staff")
-    link = target.demo.admin.post(f"/v1/people/{person.username}/enrolment-link")["enrolment_link"]
-    newer = target.demo.admin.post(f"/v1/people/{person.username}/enrolment-link")["enrolment_link"]
-    assert browser(target.demo).get(link).status_code == 404, "a newer one ends it"
-    thief = browser(target.demo)
-    page = thief.submit(thief.get(newer), {"password": "not-their-password"})
-    assert page.status_code == 403, "the link alone does not do: the password stands"
-    assert f"{SESSION}" not in {c.name for c in thief.http.cookies.jar}
-
-
-# --- guessing -----------------------------------------------------------------------------------------
-
-
-def test_an_unknown_name_is_answered_like_a_known_one_and_takes_as_long(
-    target: Target, record_property: Callable[[str, object], None]
-) -> None:
-    known = ["ada", "grace", "joan", "linus"]
-    took: dict[bool, list[float]] = {True: [], False: []}
-    bodies: dict[bool, set[str]] = {True: set(), False: set()}
-    for number in range(SAMPLES):
-        for is_known in (True, False):
-            name = known[number % len(known)] if is_known else f"nobody{number}"
-            stranger = browser(target.demo)
-            page = stranger.get(f"{target.demo.auth_url}/login")
-            began = time.perf_counter()
-            answer = stranger.submit(page, {"username": name, "password": "wrong-wrong-wrong"})
-            took[is_known].append(time.perf_counter() - began)
-            assert answer.status_code == 403
-            plain = re.sub(r'name="csrf" value="[0-9a-f]+"', "", answer.text).replace(name, "NAME")
-            bodies[is_known].add(plain)
-    assert bodies[True] == bodies[False]
-    assert len(bodies[True]) == 1
-    ratio = statistics.median(took[False]) / statistics.median(took[True])
-    record_property("unknown_over_known", round(ratio, 3))
-    assert 0.5 < ratio < 2, "a hash that is left out would take a tenth"

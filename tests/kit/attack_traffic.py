@@ -6,7 +6,8 @@ from collections.abc import Callable
 from http.client import HTTPException
 from typing import Any
 
-from attack_rig import NAVIGATION, SCRIPT, Person, Target, eventually
+from attack_rig import Person, Target
+from attack_wire import NAVIGATION, SCRIPT, eventually
 from envoy_rig import Reply
 
 from limen.api.client import AdminClient

@@ -64,7 +64,8 @@ def print_rows(
         table.add_column(heading, overflow="fold", no_wrap=heading in (next(iter(columns)), "ID"))
     for row in rows:
         table.add_row(*(Text(render_cell(row.get(key))) for key in columns.values()))
-    out.print(table, width=None if out.is_terminal else WIDTH_MAX)
+    pipe = Console(file=out.file, width=WIDTH_MAX, highlight=False, soft_wrap=True)
+    (out if out.is_terminal else pipe).print(table)
 
 
 def print_fields(value: Mapping[str, Any], *, as_json: bool) -> None:

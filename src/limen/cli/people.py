@@ -45,7 +45,8 @@ def list_people(
 ) -> None:
     """List people."""
     rows = connect(state).get("/v1/people", group=group, status=status)
-    print_rows(rows, COLUMNS, as_json=as_json, empty="Nobody yet. Add someone with `limen user add NAME`.")
+    nobody = "Nobody fits." if group or status else "Nobody yet. Add someone with `limen user add NAME`."
+    print_rows(rows, COLUMNS, as_json=as_json, empty=nobody)
 
 
 @app.command()

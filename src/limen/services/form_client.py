@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 import httpcore
 import httpx
 
-from limen.core.errors import Refused, Unavailable
+from limen.core.errors import Invalid, Refused, Unavailable
 from limen.core.secret import Secret
 
 TIMEOUT_S = 20.0
@@ -32,12 +32,21 @@ class Form:
 
 
 class FormClient:
-    """Keeps cookies, follows redirects, fills forms in. Names below `.localhost` mean this machine."""
+    """Keeps cookies, follows redirects, fills forms in. Names below `.localhost` mean this machine.
+
+    Raises:
+        Invalid: the CA file is none.
+    """
 
     def __init__(self, ca_file: Path | None) -> None:
         context = ssl.create_default_context()
         if ca_file is not None:
-            context.load_verify_locations(str(ca_file))
+            try:
+                context.load_verify_locations(str(ca_file))
+            except ssl.SSLError:
+                raise Invalid(
+                    f"{ca_file} holds no certificate.", remedy="Give a PEM file of the CA."
+                ) from None
         transport = httpx.HTTPTransport(verify=context)
         transport._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=_LoopbackBackend())
         self.http = httpx.Client(transport=transport, timeout=TIMEOUT_S, follow_redirects=True)

@@ -40,6 +40,7 @@ from limen.services.state import StateDir
 from limen.store.sealing import APP_SECRETS, TOKENS, Sealer, secret_context
 
 NODE = "gateway"
+GC_THRESHOLD = 20_000  # objects of a request die by themselves; looking for cycles each 700 is dear
 
 log = structlog.get_logger("limen.gateway")
 
@@ -188,6 +189,7 @@ class Gateway:
         """Once it serves: what is there stays, so the collector need not look at it; explanations come."""
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 50)
         self._explainer.warm()
 
     def _take_outcome(self, outcome: OutcomeRecord) -> None:
