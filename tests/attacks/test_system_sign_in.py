@@ -141,8 +141,8 @@ def test_open_redirect_an_unknown_app_is_refused(target: Target, attacker: Perso
 
 
 FOREIGN_HOSTS = [
-    "evil.example", f"{host('auth')}@evil.example", f"evil.example/{host('auth')}", f"{host('auth')}.evil.example",
-    "control", "localhost", f"{host('auth')}.",
+    "evil.example", f"{host('auth')}@evil.example", f"evil.example/{host('auth')}",
+    f"{host('auth')}.evil.example", "control", "localhost", f"{host('auth')}.",
 ]  # fmt: skip
 
 

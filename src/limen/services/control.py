@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import structlog
-import uvloop
 from prometheus_client import Gauge
 
 from limen import __version__
@@ -30,9 +29,7 @@ from limen.core.secret import Secret
 from limen.enforcement.check.assertion import AssertionSigner
 from limen.journal.writer import Journal
 from limen.services.feed import FeedServer
-from limen.services.logs import configure_logs
-from limen.services.processes import obey_parent
-from limen.services.serving import UnixServer, new_registry, serve_metrics, until_signal
+from limen.services.serving import UnixServer, new_registry, run_service
 from limen.services.state import StateDir, read_bundle
 from limen.store.database import Store
 from limen.store.sealing import APP_SECRETS, CREDENTIALS, TOKENS, Sealer
@@ -59,21 +56,7 @@ class ControlOptions(msgspec.Struct, frozen=True):
 
 def run_control(options: ControlOptions) -> None:
     """Run until SIGTERM or SIGINT."""
-    obey_parent()
-    configure_logs(process="control")
-    state = StateDir.create(options.state)
-    with state.lock("control"):
-        control = Control(state, options)
-        serve_metrics(control.registry, options.metrics)
-        uvloop.run(_serve(control))
-
-
-async def _serve(control: "Control") -> None:
-    try:
-        await control.start()
-        await until_signal()
-    finally:
-        await control.stop()
+    run_service(NODE, options.state, options.metrics, lambda state: Control(state, options))
 
 
 class Control:

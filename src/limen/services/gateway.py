@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 import structlog
-import uvloop
 
 from limen.administrator.active import load_bundle
 from limen.administrator.feed_client import FeedClient
@@ -33,9 +32,7 @@ from limen.enforcement.envoy.supervise import EnvoySupervisor, State
 from limen.engine.memo import Memo
 from limen.journal.writer import Journal
 from limen.services.health import health_app
-from limen.services.logs import configure_logs
-from limen.services.processes import obey_parent
-from limen.services.serving import UnixServer, new_registry, serve_metrics, until_signal
+from limen.services.serving import UnixServer, new_registry, run_service
 from limen.services.state import StateDir
 from limen.store.sealing import APP_SECRETS, TOKENS, Sealer, secret_context
 
@@ -56,21 +53,7 @@ class GatewayOptions(msgspec.Struct, frozen=True):
 
 def run_gateway(options: GatewayOptions) -> None:
     """Run until SIGTERM or SIGINT."""
-    obey_parent()
-    configure_logs(process="gateway")
-    state = StateDir.create(options.state)
-    with state.lock("gateway"):
-        gateway = Gateway(state, options)
-        serve_metrics(gateway.registry, options.metrics)
-        uvloop.run(_serve(gateway))
-
-
-async def _serve(gateway: "Gateway") -> None:
-    try:
-        await gateway.start()
-        await until_signal()
-    finally:
-        await gateway.stop()
+    run_service(NODE, options.state, options.metrics, lambda state: Gateway(state, options))
 
 
 class Gateway:

@@ -4,14 +4,18 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
+import uvloop
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
 
 from limen.core.errors import Invalid
+from limen.services.logs import configure_logs
+from limen.services.processes import obey_parent
+from limen.services.state import StateDir
 
 BACKLOG = 1024
 STOP_S = 3
@@ -97,6 +101,39 @@ def serve_metrics(registry: CollectorRegistry, address: str | None) -> None:
         raise Invalid(
             f"--metrics: cannot serve on '{address}': {error}.", remedy="Write HOST:PORT of a free port."
         ) from None
+
+
+class Service(Protocol):
+    """A process's work: started, left alone until a signal, stopped."""
+
+    registry: CollectorRegistry
+
+    async def start(self) -> None:
+        """Begin."""
+        ...
+
+    async def stop(self) -> None:
+        """End, whether or not it had begun."""
+        ...
+
+
+def run_service(name: str, root: Path, metrics: str | None, make: Callable[[StateDir], Service]) -> None:
+    """Run one service on a state folder, alone of its kind there, until SIGTERM or SIGINT."""
+    obey_parent()
+    configure_logs(process=name)
+    state = StateDir.create(root)
+    with state.lock(name):
+        service = make(state)
+        serve_metrics(service.registry, metrics)
+        uvloop.run(_serve(service))
+
+
+async def _serve(service: Service) -> None:
+    try:
+        await service.start()
+        await until_signal()
+    finally:
+        await service.stop()
 
 
 async def until_signal() -> None:
