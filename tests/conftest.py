@@ -16,10 +16,3 @@ def demo() -> Iterator[Demo]:
     """One whole system for all tests of a worker; tests that change people make their own."""
     with running_demo() as running:
         yield running
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share a system on one worker, so that it is started once."""
-    for item in items:
-        if "demo" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("demo"))

@@ -51,13 +51,16 @@ class AdminClient:
 
     def follow(self, path: str) -> Iterator[Any]:
         """Yield the objects of a stream of JSON lines, until it ends."""
-        with self._http.stream("GET", path, timeout=None) as response:
-            if not response.is_success:
-                response.read()
-                raise _refusal(response)
-            for line in response.iter_lines():
-                if line:
-                    yield json.loads(line)
+        try:
+            with self._http.stream("GET", path, timeout=None) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refusal(response)
+                for line in response.iter_lines():
+                    if line:
+                        yield json.loads(line)
+        except httpx.TransportError:
+            raise self._gone() from None
 
     def send(self, method: str, path: str, **options: Any) -> Any:
         """Send one request; `options` are httpx's."""
@@ -68,14 +71,17 @@ class AdminClient:
                 f"Limen's control did not answer within {TIMEOUT_S:.0f} s.", remedy="Look at its log."
             ) from None
         except httpx.TransportError:
-            raise Unavailable(
-                f"Limen's control does not answer on {self._socket}.",
-                remedy="Start the system with `limen up`, or name its folder with --state DIR.",
-                code="NOT_RUNNING",
-            ) from None
+            raise self._gone() from None
         if response.is_success:
             return response.json() if response.content else None
         raise _refusal(response)
+
+    def _gone(self) -> Unavailable:
+        return Unavailable(
+            f"Limen's control does not answer on {self._socket}.",
+            remedy="Start the system with `limen up`, or name its folder with --state DIR.",
+            code="NOT_RUNNING",
+        )
 
 
 def _given(query: Mapping[str, Any]) -> dict[str, Any]:

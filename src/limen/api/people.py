@@ -72,6 +72,8 @@ def list_people(deps: Deps, group: str | None = None, status: Status | None = No
     """Return everybody, or who is in a group (nested ones too), or of a status."""
     found: list[directory.Person] = []
     with deps.store.read() as connection:
+        if group is not None:
+            directory.get_group(connection, group)  # a misspelt group is not an empty one
         where = directory.PeopleFilter(status=status)
         while page := directory.list_people(
             connection, where, after=found[-1].id if found else "", limit=PAGE

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import typer
@@ -17,6 +18,9 @@ from limen.services.logs import configure_logs
 from limen.services.state import read_bundle
 from limen.services.system import System, SystemOptions
 from limen.services.up import serve
+
+if TYPE_CHECKING:
+    from limen.services.demo.tour import Scene
 
 
 class DemoOptions(msgspec.Struct, frozen=True):
@@ -96,12 +100,22 @@ async def _play(system: System, ready: dict[str, Any], options: DemoOptions) -> 
     from limen.services.demo.tour import play_tour  # pulls in much that a plain start does not need
 
     say = (lambda line: None) if options.as_json else typer.echo
-    try:
+
+    async def play() -> "tuple[Scene, ...]":
         await system.start()
         await _apply_own_bundle(system)
         if options.ready_file is not None:
             _write_ready(options.ready_file, ready)
-        scenes = await asyncio.to_thread(play_tour, ready, say)
+        return await asyncio.to_thread(play_tour, ready, say)
+
+    playing = asyncio.create_task(play())
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):  # they end the play, never the stop that follows it
+        loop.add_signal_handler(name, playing.cancel)
+    try:
+        scenes = await playing
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     finally:
         await system.stop()
     if options.as_json:

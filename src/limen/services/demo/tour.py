@@ -17,6 +17,9 @@ from limen.services.demo.traveller import Answer, Traveller
 from limen.services.state import StateDir
 
 ENDED_WITHIN_S = 10.0
+CURE_WITHIN_S = (
+    20.0  # the process that finds cures starts with the first denial: on a busy machine not at once
+)
 Say = Callable[[str], None]
 
 
@@ -132,7 +135,11 @@ def denied(stage: Stage, ada: Traveller) -> None:
     """An engineer at the administrators' door: why, what would open it, and a number to quote."""
     ada.sign_in(f"{stage.apps['tool']}/")
     stage.expect(ada.ask(f"{stage.apps['tool']}/"), 200, "the tool is open to engineers")
-    answer = stage.expect(ada.ask(f"{stage.apps['tool']}/admin"), 403, "its admin part is not")
+    url = f"{stage.apps['tool']}/admin"
+    answer = stage.expect(ada.ask(url), 403, "its admin part is not")
+    started = time.perf_counter()
+    while not answer.page.remedies and time.perf_counter() - started < CURE_WITHIN_S:
+        answer = ada.ask(url)
     if not (answer.page.decision_id and answer.page.reasons and answer.page.remedies):
         raise TourFailed("The denial page lacks its decision, its reason or its cure.")
     for reason in answer.page.reasons:
