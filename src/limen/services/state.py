@@ -109,7 +109,7 @@ class StateDir:
         except BlockingIOError:
             handle.close()
             raise Conflict(
-                f"Limen's {name} already runs on the state folder {self.root}.",
+                f"Limen ({name}) already runs on the state folder {self.root}.",
                 remedy="Stop it first, or give this one another folder with --state DIR.",
                 code="ALREADY_RUNNING",
             ) from None
