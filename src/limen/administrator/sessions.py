@@ -166,7 +166,8 @@ class Sessions:
             found = rows.spend_code(entry.tx.connection, _digest(code))
             if found is None or found.app != app or found.expires_at <= entry.tx.now:
                 return None
-            if not hmac.compare_digest(found.nonce_hash, _digest(nonce)):
+            # Without a flow cookie no browser asked: a code may have been made for the hash of nothing.
+            if not nonce or not hmac.compare_digest(found.nonce_hash, _digest(nonce)):
                 return None
             parent = rows.load_session(entry.tx.connection, found.session)
             if parent is None or not self._live(parent, entry.tx.now):

@@ -165,7 +165,7 @@ class SignIn:
         desk = self._desk
         with desk.ledger.entry("nobody", "sign in with a passkey", ip=visit.browser.ip) as entry:
             connection = entry.tx.connection
-            wait_s = desk.charge(connection, throttle.address_charges(visit.browser.ip))
+            wait_s = desk.charge(connection, throttle.challenge_charges(visit.browser.ip))
             if wait_s:
                 return TooMany(wait_s)
             challenge = passkeys.claimed_challenge(credential)

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Body, Form
 from starlette.responses import Response
 
@@ -11,7 +10,7 @@ from limen.administrator.session_values import Over
 from limen.administrator.sessions import apps_of
 from limen.console import answers, cookies, pages
 from limen.console.destinations import Target
-from limen.console.guard import AnyCaller, Caller, FormCaller, ScriptCaller, require_session
+from limen.console.guard import AnyCaller, Caller, FormCaller, ScriptCaller, read_credential, require_session
 from limen.core.errors import NotFound
 from limen.store.sessions import Session
 
@@ -73,7 +72,7 @@ def passkey_options(caller: ScriptCaller) -> Response:
 def add_passkey(caller: ScriptCaller, body: Annotated[dict[str, Any], Body()]) -> Response:
     """Take a new passkey."""
     session = require_session(caller)
-    credential = msgspec.json.encode(body.get("credential")).decode()
+    credential = read_credential(body)
     name = str(body.get("name") or "")
     answer = caller.parts.authenticators.add_passkey(session, credential, name, caller.visit)
     if isinstance(answer, Over):

@@ -35,5 +35,12 @@ def clear_cookie(response: Response, name: str) -> None:
 
 
 def read_cookie(request: Request, name: str) -> str:
-    """Return a cookie's value, or an empty text."""
-    return request.cookies.get(name, "")
+    """Return a cookie's value; an empty text if there is none, or if nobody can say which of two is ours.
+
+    Read strictly. Python strips more than space and tab off a name, so that a cookie which a sibling app
+    had set for the whole domain, with a no-break space before `__Host-limen`, passed for ours (RFC 6265 5.4).
+    """
+    headers = request.headers.getlist("cookie")
+    pairs = [pair.strip(" \t").partition("=") for pair in headers[0].split(";")] if len(headers) == 1 else []
+    values = [value for key, mark, value in pairs if mark and key == name]
+    return values[0] if len(values) == 1 else ""

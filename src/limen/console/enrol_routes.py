@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Body, Form
 from starlette.responses import Response
 
@@ -10,7 +9,7 @@ from limen.administrator.enrolment import FirstStep, Invitation
 from limen.administrator.enrolment_life import EnrolmentState
 from limen.administrator.session_values import Over, SignedIn, TooMany, Wrong
 from limen.console import answers, cookies, pages
-from limen.console.guard import AnyCaller, Caller, FormCaller, ScriptCaller, require_session
+from limen.console.guard import AnyCaller, Caller, FormCaller, ScriptCaller, read_credential, require_session
 from limen.core.errors import Invalid
 from limen.core.secret import Secret
 from limen.information.identity.passwords import LENGTH_MIN_WITH_SECOND
@@ -53,7 +52,7 @@ def passkey_options(caller: ScriptCaller) -> Response:
 @router.post("/enrol/passkey")
 def passkey(caller: ScriptCaller, body: Annotated[dict[str, Any], Body()]) -> Response:
     """Take the new passkey."""
-    credential = msgspec.json.encode(body.get("credential")).decode()
+    credential = read_credential(body)
     answer = caller.parts.enrolment.passkey(credential, str(body.get("name") or ""), caller.visit)
     if isinstance(answer, Over):
         return answers.json_answer(caller, {"error": answers.OVER}, 403)

@@ -14,13 +14,14 @@ import secrets
 from functools import cached_property
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import Depends, Form, Header
 from starlette.requests import Request
 
 from limen.administrator.session_values import Browser, Visit
 from limen.console import cookies
 from limen.console.deps import Parts
-from limen.core.errors import Refused, Unavailable
+from limen.core.errors import Invalid, Refused, Unavailable
 from limen.store.sessions import Session
 
 PEER = "x-limen-peer"
@@ -133,6 +134,18 @@ def verify_script(
         raise _foreign()
     caller.verify_form(x_csrf_token)
     return caller
+
+
+def read_credential(body: dict[str, Any]) -> str:
+    """Return what a passkey said, as JSON.
+
+    Raises:
+        Invalid: it holds what no browser sends: half a surrogate pair, or endless nesting.
+    """
+    try:
+        return msgspec.json.encode(body.get("credential")).decode()
+    except (ValueError, RecursionError):
+        raise Invalid("This is not the answer of a passkey.", remedy="Try again.") from None
 
 
 class SignInWanted(Exception):

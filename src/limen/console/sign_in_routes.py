@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Body, Form
 from starlette.responses import Response
 
@@ -10,7 +9,7 @@ from limen.administrator.session_values import Answer, Over, SecondStep, SignedI
 from limen.administrator.step_up import is_met
 from limen.console import answers, cookies
 from limen.console.destinations import Target, parse_authorize, parse_flow, render_flow
-from limen.console.guard import AnyCaller, Caller, FormCaller, ScriptCaller
+from limen.console.guard import AnyCaller, Caller, FormCaller, ScriptCaller, read_credential
 from limen.core.secret import Secret
 
 router = APIRouter()
@@ -89,7 +88,7 @@ def passkey_options(caller: ScriptCaller, step: str = "") -> Response:
 def passkey(caller: ScriptCaller, body: Annotated[dict[str, Any], Body()]) -> Response:
     """Check a passkey."""
     target = read_target(caller, str(body.get("flow", "")))
-    credential = msgspec.json.encode(body.get("credential")).decode()
+    credential = read_credential(body)
     answer = caller.parts.sign_in.passkey(credential, caller.visit)
     answers.count(caller, answer)
     if not isinstance(answer, SignedIn):

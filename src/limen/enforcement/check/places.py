@@ -35,19 +35,20 @@ class Place:
 
         Raises:
             BadRequest: the app could read the path as another part of itself than Limen does: by
-                `%2F`, or by upper and lower case.
+                escapes, or by upper and lower case.
         """
         path = target.readings[0]
         found = self._table.match(method, path)
         for reading in target.readings[1:]:
             if self._table.match(method, reading) != found:
-                raise _ambiguous("an escaped slash")
+                raise _ambiguous("how it is written")
         if self._folded is not None:
-            lowered = path.lower()
-            if self._mixed or lowered != path:
-                folded = self._folded.match(method, lowered)
-                if folded != found and not folded.public:
-                    raise _ambiguous("upper and lower case")
+            for reading in target.readings:
+                lowered = reading.lower()
+                if self._mixed or lowered != reading:
+                    folded = self._folded.match(method, lowered)
+                    if folded != found and not folded.public:
+                        raise _ambiguous("upper and lower case")
         return found
 
     def staleness_max_s(self, match: RouteMatch) -> float:

@@ -7,6 +7,7 @@ through. Envoy has normalised the path by then; what still looks odd here is odd
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
+from unicodedata import normalize
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -29,10 +30,10 @@ FETCH_SITE = b"sec-fetch-site"
 TARGET_MAX = 16_384  # bytes of path and query; Envoy's limit on all headers is above it
 
 _PLAIN = re.compile(
-    rb"/(?:[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9_.~!$&'()*+,=:@-]*"
-    rb"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9_.~!$&'()*+,=:@-]*)*/?)?(?:\?[\x21\x22\x24-\x7e]*)?"
+    rb"/(?:[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9_.~!$&'()*+,=:@-]*(?<!\.)"
+    rb"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9_.~!$&'()*+,=:@-]*(?<!\.))*/?)?(?:\?[\x21\x22\x24-\x7e]*)?"
 )
-"""Targets in which nothing can be misread: no escapes, no `;`, no empty or dotted segment."""
+"""Targets in which nothing can be misread: no escapes, no `;`, no empty segment, no dot at an end of one."""
 
 _PRINTABLE = re.compile(rb"[\x21\x22\x24-\x5b\x5d-\x7e]+")  # no space, `#`, `\`, control, or raw UTF-8
 _ESCAPE = re.compile(r"%(?:[0-9A-Fa-f]{2})?")
@@ -72,7 +73,8 @@ class Target(msgspec.Struct, frozen=True):
     Attributes:
         path: as it stands on the wire, without query.
         query: with its `?`, or empty.
-        readings: the path as an app may read it, decoded once; a second one when it holds `%2F`.
+        readings: the path as an app may read it, decoded once; a second one when it holds `%2F`, and a
+            third when a forgiving server would see another path.
     """
 
     path: str
@@ -129,17 +131,26 @@ def _readings(path: str, encoded_slash: bool) -> tuple[str, ...]:
     if "%2F" in folded and not encoded_slash:
         raise _bad("The path holds `%2F`, which this app does not allow.")
     kept = re.sub("%2f", "%252F", path, flags=re.IGNORECASE)
-    readings = tuple(dict.fromkeys((_decode(kept), _decode(path))))
+    readings = (_decode(kept), _decode(path))
     if _ESCAPED.search(readings[-1]):
         raise _bad("The path holds a double escape.")
     for reading in readings:
         if _CONTROL.search(reading) or "\\" in reading:
             raise _bad("The path holds an escaped control character.")
-        if any(segment in (".", "..") for segment in reading.split("/")):
+        bare = (segment.partition(";")[0].strip() for segment in normalize("NFKC", reading).split("/"))
+        if not {".", ".."}.isdisjoint(bare):
             raise _bad("The path holds a dot segment.")
     if "//" in path:
         raise _bad("The path holds an empty segment.")
-    return readings
+    return tuple(dict.fromkeys((*readings, _loosely(readings[-1]))))
+
+
+def _loosely(path: str) -> str:
+    """Return a path as the most forgiving server may read it: look-alikes as what they look like, without
+    parameters, without dots and spaces at the ends of segments (Windows), without empty segments (nginx).
+    """
+    segments = [segment.partition(";")[0].rstrip(". ") for segment in normalize("NFKC", path).split("/")]
+    return re.sub("//+", "/", "/".join(segments))
 
 
 def _decode(path: str) -> str:

@@ -187,7 +187,7 @@ def claimed_challenge(credential: str) -> str:
     try:
         sent = json.loads(credential)["response"]["clientDataJSON"]
         claimed = json.loads(base64url_to_bytes(sent))["challenge"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return claimed if isinstance(claimed, str) else ""
 

@@ -2,8 +2,9 @@
 
 Laws:
     H1 a refused attempt costs nothing: an attacker cannot push the end of the wait away.
-    H2 a victim gets in: the buckets of an account that strangers can empty are asked neither of a
-       browser that has signed this person in before (it has its own) nor of a passkey.
+    H2 a victim gets in: the buckets that strangers can empty, of an account or of an address that a
+       whole office shares, are asked neither of a browser that has signed this person in before (it
+       has its own) nor of a passkey (which nobody guesses: asking for challenges alone is bounded).
 
 Source: the generic cell rate algorithm (ITU-T I.371); limits after NIST SP 800-63B-4 section 3.2.2.
 """
@@ -61,9 +62,9 @@ def take(limit: Limit, theoretical_at: Instant | None, now: Instant) -> Pass | W
 
 def password_charges(username: str, address: str, browser: str | None) -> tuple[Charge, ...]:
     """Return the buckets of one password attempt. `browser`: known to have signed this person in."""
-    network = address_network(address)
     if browser is not None:
-        return ((f"browser:{browser}", KNOWN_BROWSER), (f"address:{network}", ADDRESS))
+        return ((f"browser:{browser}", KNOWN_BROWSER),)
+    network = address_network(address)
     account = _digest(username)
     return (
         (f"account-from:{account}:{network}", ACCOUNT_FROM_ADDRESS),
@@ -74,8 +75,9 @@ def password_charges(username: str, address: str, browser: str | None) -> tuple[
 
 def code_charges(person: str, address: str, browser: str | None) -> tuple[Charge, ...]:
     """Return the buckets of one second-factor attempt."""
-    own = f"browser-code:{browser}" if browser is not None else f"code:{_digest(person)}"
-    return ((own, CODE), (f"address:{address_network(address)}", ADDRESS))
+    if browser is not None:
+        return ((f"browser-code:{browser}", CODE),)
+    return ((f"code:{_digest(person)}", CODE), (f"address:{address_network(address)}", ADDRESS))
 
 
 def address_charges(address: str) -> tuple[Charge, ...]:
