@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from limen.administrator.session_life import SessionEvent
 from limen.administrator.session_values import SignedIn
-from limen.administrator.step_up import SENTENCES, is_met, methods_for, providers_for
+from limen.administrator.step_up import SENTENCES, Need, is_met, methods_for, providers_for
 from limen.console import answers, cookies
 from limen.console.destinations import Target, render_flow
 from limen.console.guard import AnyCaller, Caller, FormCaller
@@ -99,8 +99,10 @@ def _signed_out(caller: Caller) -> Response:
     return response
 
 
-def _just_proven(session: Session, now: Instant) -> bool:
-    """Whether the provider has spoken a moment ago: asking it again would give the same, for ever."""
+def _just_proven(session: Session, need: Need, now: Instant) -> bool:
+    """Whether the provider has spoken a moment ago, and freshly: asked again it would say the same."""
+    if need.age_s is not None and now - session.auth_at > need.age_s:
+        return False
     return now - max(session.started_at, session.rotated_at or 0.0) < PROVIDER_AGAIN_S
 
 
@@ -112,7 +114,7 @@ def _step_up(caller: Caller, target: Target, *, error: str = "", status: int = 2
     methods = methods_for(need, owner)
     configured = {config.name for config in caller.parts.deps.catalogue().oidc}
     providers = [name for name in providers_for(session) if name in configured]
-    if not methods and providers and not _just_proven(session, caller.parts.deps.clock.now()):
+    if not methods and providers and not _just_proven(session, need, caller.parts.deps.clock.now()):
         return answers.redirect(answers.with_flow(f"/oidc/{providers[0]}/start", target))
     return answers.page(
         caller,
