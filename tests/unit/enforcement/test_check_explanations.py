@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import signal
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -121,6 +122,25 @@ def test_a_process_that_dies_is_started_again(monkeypatch: pytest.MonkeyPatch) -
         process = await found._worker._starting
         process.kill()
         await found._worker._reading
+        assert await found.find(request, facts, decision) is not None
+
+    drive(story)
+
+
+def test_a_process_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explanations, "FIRST_TIMEOUT_S", 30.0)
+    monkeypatch.setattr(explanations, "EXPLAIN_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(explanations, "KEEP_S", 0.0)
+
+    async def story(found: Explanations, given: Denial) -> None:
+        _, request, facts, decision = given
+        assert await found.find(request, facts, decision) is not None
+        assert found._worker is not None
+        hung = await found._worker._starting
+        hung.send_signal(signal.SIGSTOP)
+        for _ in range(explanations.LATE_MAX):
+            assert await found.find(request, facts, decision) is None
+        assert hung.returncode == -signal.SIGKILL
         assert await found.find(request, facts, decision) is not None
 
     drive(story)

@@ -28,6 +28,7 @@ KEEP_S = 10.0  # ages in a decision move on
 KEPT_MAX = 4_096
 WAITING_MAX = 64  # denials that wait at once; further ones are answered without a cure
 STOP_S = 2.0
+LATE_MAX = 3  # questions in a row without an answer in time: then the process is taken to hang
 
 log = structlog.get_logger("limen.explain")
 
@@ -43,6 +44,7 @@ class Explanations:
         self._kept: dict[Key, tuple[Instant, Explanation]] = {}
         self._asking: dict[Key, asyncio.Task[Explanation | None]] = {}
         self._worker: _Process | None = None
+        self._late = 0
 
     def cached(self, request: AccessRequest, facts: Facts, decision: Decision) -> Explanation | None:
         """Return what was found a moment ago for the same question."""
@@ -83,16 +85,26 @@ class Explanations:
         fact = self._replica.bundle()
         if fact is None:
             return None
-        fresh = self._worker is None or self._worker.ended
-        if fresh:
+        if self._worker is None or self._worker.ended:
             self._worker = _Process()
-        assert self._worker is not None
+        worker = self._worker
         try:
-            async with asyncio.timeout(FIRST_TIMEOUT_S if fresh else EXPLAIN_TIMEOUT_S):
-                return await self._worker.explain(request, facts, fact.bundle_id, fact.files)
+            async with asyncio.timeout(EXPLAIN_TIMEOUT_S if worker.proven else FIRST_TIMEOUT_S):
+                found = await worker.explain(request, facts, fact.bundle_id, fact.files)
         except (TimeoutError, OSError, EOFError) as error:
             log.warning("explain.unavailable", why=str(error) or type(error).__name__)
+            if isinstance(error, TimeoutError):
+                await self._note_late(worker)
             return None
+        self._late = 0
+        return found
+
+    async def _note_late(self, worker: "_Process") -> None:
+        """Replace a process that has not answered in time again and again: it hangs."""
+        self._late += 1
+        if self._late >= LATE_MAX and self._worker is worker:
+            self._worker, self._late = None, 0
+            await worker.kill()
 
 
 class _Process:
@@ -104,6 +116,7 @@ class _Process:
         self._bundle_id = ""
         self._starting = asyncio.create_task(self._start())
         self.ended = False
+        self.proven = False  # it has answered once: what it loads at first is loaded
 
     async def explain(
         self, request: AccessRequest, facts: Facts, bundle_id: str, files: Mapping[str, str]
@@ -125,6 +138,13 @@ class _Process:
             return await self._waiting[n]
         finally:
             del self._waiting[n]
+
+    async def kill(self) -> None:
+        """End a process that does not read its input any more."""
+        process = await self._starting
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await self._reading
 
     async def close(self) -> None:
         """End the process: its input ends, so it does."""
@@ -168,6 +188,7 @@ class _Process:
         await process.wait()
 
     def _settle(self, answer: Explained) -> None:
+        self.proven = True
         waiting = self._waiting.get(answer.n)
         if waiting is not None and not waiting.done():
             waiting.set_result(answer.explanation)
