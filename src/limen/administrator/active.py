@@ -9,7 +9,7 @@ from limen.core.changes import BundleFact
 from limen.core.entities import Entity
 from limen.core.ids import EntityRef
 from limen.core.resources import catalogue_entities
-from limen.engine.bundle import parse_bundle
+from limen.engine.bundle import Bundle, parse_bundle
 from limen.engine.policies import Policies, compile_policies
 
 
@@ -28,7 +28,11 @@ def load_bundle(fact: BundleFact) -> ActiveBundle:
     Raises:
         BundleRefused: its files are not a bundle for this release.
     """
-    bundle = parse_bundle(fact.files)
+    return activate(parse_bundle(fact.files))
+
+
+def activate(bundle: Bundle) -> ActiveBundle:
+    """Compile a bundle that is parsed already."""
     return ActiveBundle(
         id=bundle.id,
         catalogue=bundle.catalogue,

@@ -15,16 +15,16 @@ from limen.administrator.replica import Replica
 from limen.core.changes import BundleFact
 from limen.core.clock import Clock
 from limen.core.decision import AccessRequest, Decision, Explanation, Facts, Network, SessionFacts
-from limen.core.entities import Closure, Entity, close_entity
+from limen.core.entities import Closure, close_entity
 from limen.core.errors import NotFound, Unavailable
 from limen.core.ids import EntityRef, Instant, new_decision_id
-from limen.engine.decide import decide
 from limen.engine.explain import explain
 from limen.engine.memo import Memo
 from limen.engine.replay import stable_inputs
 from limen.engine.who_can import AccessClass, SubjectClasses, classify, who_can
 
 POINT = "admin-api"
+LOOPBACK = "127.0.0.1"
 RESOURCE_TYPES = ("App", "Route", "Service")
 SESSION_S = 43_200  # life of a session that is only supposed
 
@@ -35,7 +35,7 @@ class Supposed(msgspec.Struct, frozen=True):
     aal: int = 2
     passkey: bool = False
     auth_age_s: float = 300.0
-    ip: str = "127.0.0.1"
+    ip: str = LOOPBACK
 
     def session(self, at: Instant) -> SessionFacts | None:
         """Return the session that this sign-in would have given."""
@@ -125,10 +125,8 @@ class Authority:
         action: str,
         resource: EntityRef,
         *,
-        session: SessionFacts | None = None,
         method: str = "",
         path: str = "",
-        ip: str = "",
     ) -> Answer:
         """Decide a call on control itself, and record it before it is answered.
 
@@ -139,7 +137,7 @@ class Authority:
         """
         began = self._clock.boot_s()
         with self._lock:
-            answer = self._answer(subject, action, resource, session, ip, method=method, path=path)
+            answer = self._answer(subject, action, resource, None, method=method, path=path)
         took_us = int((self._clock.boot_s() - began) * 1e6)
         self._record(answer, took_us)
         return answer
@@ -153,7 +151,7 @@ class Authority:
         with self._lock:
             if self._replica.closure(subject) is None:
                 raise NotFound(f"There is no {subject}.", remedy="See `limen user list`.")
-            answer = self._answer(subject, action, resource, supposed.session(at), supposed.ip)
+            answer = self._answer(subject, action, resource, supposed.session(at), ip=supposed.ip)
         if answer.decision.allowed:
             return answer, Explanation((), ())
         return answer, explain(answer.request, answer.facts, policies, below_aal2_hides=False)
@@ -164,7 +162,7 @@ class Authority:
         found: dict[str, tuple[bool, str]] = {}
         with self._lock:
             for app in active.catalogue.apps.values():
-                answer = self._answer(EntityRef("User", person), "read", app.ref, session, "127.0.0.1")
+                answer = self._answer(EntityRef("User", person), "read", app.ref, session)
                 sentences = (active.policies.policy(policy) for policy in answer.decision.policies)
                 why = next((policy.reason for policy in sentences if policy and policy.reason), "")
                 found[app.name] = (answer.decision.allowed, "" if answer.decision.allowed else why)
@@ -189,11 +187,7 @@ class Authority:
     def _sorted(self, bundle: ActiveBundle) -> SubjectClasses:
         key = (self._replica.stamp, bundle.id)
         if self._classes is None or self._classes[0] != key:
-
-            def find(ref: EntityRef) -> Entity | None:
-                return bundle.entities.get(ref) or self._replica.entity(ref)
-
-            resources = [close_entity(ref, find) for ref in bundle.entities if ref.type in RESOURCE_TYPES]
+            resources = [self._close(bundle, ref) for ref in bundle.entities if ref.type in RESOURCE_TYPES]
             grants = self._replica.grants_by_principal()
             self._classes = (key, classify(self._people(), bundle.policies, resources, grants))
         return self._classes[1]
@@ -210,12 +204,15 @@ class Authority:
     def resource_in(self, bundle: ActiveBundle, resource: EntityRef) -> Closure:
         """Return a resource's closure as a bundle that is not in force would have it."""
         with self._lock:
-            return close_entity(resource, lambda ref: bundle.entities.get(ref) or self._replica.entity(ref))
+            return self._close(bundle, resource)
 
     def groups(self) -> frozenset[str]:
         """Return the names of all groups."""
         with self._lock:
             return self._replica.groups()
+
+    def _close(self, bundle: ActiveBundle, resource: EntityRef) -> Closure:
+        return close_entity(resource, lambda ref: bundle.entities.get(ref) or self._replica.entity(ref))
 
     def _people(self) -> list[Closure]:
         refs = (EntityRef("User", person.id) for person in self._replica.people())
@@ -227,13 +224,13 @@ class Authority:
         action: str,
         resource: EntityRef,
         session: SessionFacts | None,
-        ip: str,
         *,
+        ip: str = LOOPBACK,
         method: str = "",
         path: str = "",
     ) -> Answer:
         at = self._clock.now()
-        network = Network(ip=ip or "127.0.0.1")
+        network = Network(ip=ip)
         facts = self._replica.facts(subject, resource, at=at, session=session, network=network)
         if facts is None:
             raise NotFound(f"There is no {resource}.", remedy="See `limen policy show`.")
@@ -248,10 +245,7 @@ class Authority:
             path=path,
             ip=network.ip,
         )
-        policies = self.active().policies
-        if session is not None and session.id == "supposed":
-            return Answer(request, facts, decide(request, facts, policies))
-        return Answer(request, facts, self._memo.decide(request, facts, policies))
+        return Answer(request, facts, self._memo.decide(request, facts, self.active().policies))
 
     def _record(self, answer: Answer, took_us: int) -> None:
         recorder, policies = self._recorder, self.active().policies

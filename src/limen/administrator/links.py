@@ -28,13 +28,13 @@ def is_empty(desk: Desk) -> bool:
         return not keys.anybody(connection)
 
 
-def make_first_admin_link(desk: Desk) -> Secret[str]:
+def make_first_admin_link(desk: Desk, *, actor: str = "host-operator") -> Secret[str]:
     """Return the URL that enrols the first administrator; one made before stops working.
 
     Raises:
         Conflict: there are people already.
     """
-    with desk.ledger.entry("host-operator", "first administrator's link") as entry:
+    with desk.ledger.entry(actor, "first administrator's link") as entry:
         url = new_link(desk, entry.tx, None)
         entry.note("enrolment.link_made", purpose=FIRST_ADMIN)
         return url

@@ -4,18 +4,19 @@ from collections.abc import Mapping
 
 import msgspec
 
-from limen.administrator.active import ActiveBundle, load_bundle
+from limen.administrator.active import ActiveBundle, activate
 from limen.administrator.authority import Authority
 from limen.core.catalogue import ADMIN_APP, Catalogue
-from limen.core.changes import BundleFact
 from limen.core.decision import AccessRequest, Facts
 from limen.core.errors import BundleRefused, Finding, Refused, Severity
 from limen.core.ids import BundleId, DecisionId, EntityRef
-from limen.engine.bundle import Policy, bundle_id
+from limen.engine.bundle import bundle_id
 from limen.engine.check import check_bundle
 from limen.engine.decide import decide
-from limen.store import bundles, directory
+from limen.engine.expressions import mentioned
+from limen.store import bundles
 from limen.store.database import Store
+from limen.store.directory.groups import insert_groups, missing_groups
 from limen.store.secrets import publish_secrets
 
 HOST_OPERATOR = EntityRef("Workload", "host-operator")
@@ -70,14 +71,12 @@ class PolicyAdministrator:
             raise BundleRefused(errors + failed)
         bundle = report.bundle
         assert bundle is not None
-        active = load_bundle(BundleFact("active", bundle.id, bundle.files))
-        self._demand_administrable(active)
+        self._demand_administrable(activate(bundle))
         with self._store.transaction(actor, reason) as tx:
             if first:
-                for group in sorted(
-                    named_groups(bundle.policies) - {g.id for g in directory.list_groups(tx.connection)}
-                ):
-                    directory.create_group(tx, group)
+                named = (ref for policy in bundle.policies for ref in mentioned(policy.est))
+                groups = {ref.id for ref in named if ref.type == "Group"}
+                insert_groups(tx, missing_groups(tx.connection, groups))
             serial = bundles.apply(tx, bundle.id, bundle.files)
             publish_secrets(tx, injected_secrets(bundle.catalogue))
         return Applied(bundle.id, serial, changed=True, findings=report.findings)
@@ -111,18 +110,3 @@ def injected_secrets(catalogue: Catalogue) -> frozenset[str]:
     """Return the names of secrets that gateways must use."""
     found = (app.identity.basic_secret for app in catalogue.apps.values())
     return frozenset(name for name in found if name)
-
-
-def named_groups(policies: tuple[Policy, ...]) -> frozenset[str]:
-    """Return the groups that policies name."""
-    found: set[str] = set()
-    todo: list[object] = [policy.est for policy in policies]
-    while todo:
-        part = todo.pop()
-        if isinstance(part, Mapping):
-            if part.get("type") == "Group" and isinstance(part.get("id"), str):
-                found.add(part["id"])
-            todo.extend(part.values())
-        elif isinstance(part, list | tuple):
-            todo.extend(part)
-    return frozenset(found)

@@ -8,7 +8,8 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from limen.administrator.ledger import Entry
-from limen.administrator.links import new_link
+from limen.administrator.links import ENROL, new_link
+from limen.administrator.links import make_link as make_enrolment_link
 from limen.administrator.session_life import SessionEvent
 from limen.api.body import Body
 from limen.api.deps import Actor, AdminDeps, Deps, decided
@@ -94,9 +95,10 @@ def add_person(body: NewPerson, deps: Deps, actor: Actor) -> dict[str, Any]:
         )
         for group in body.groups:
             directory.add_member(entry.tx, group, body.id)
-        link = _make_link(entry, deps, body.id, reset=False)
+        link = new_link(deps.desk, entry.tx, body.id)
+        entry.note("enrolment.link_made", target=body.id, purpose=ENROL)
         person = directory.get_person(entry.tx.connection, body.id)
-    return {**msgspec.to_builtins(person), "enrolment_link": link}
+    return {**msgspec.to_builtins(person), "enrolment_link": link.reveal()}
 
 
 @router.post("/v1/people/import", summary="Import people from CSV", **decided("admin", "people"))
@@ -143,21 +145,14 @@ def make_link(person: str, body: NewLink, deps: Deps, actor: Actor) -> dict[str,
 
     With `reset` the old password, factors and codes are gone once it is used, and every session ends.
     """
-    with deps.ledger.entry(actor, body.reason) as entry:
-        directory.get_person(entry.tx.connection, person)
-        return {"enrolment_link": _make_link(entry, deps, person, reset=body.reset)}
+    link = make_enrolment_link(deps.desk, person, actor=actor, reason=body.reason, reset=body.reset)
+    return {"enrolment_link": link.reveal()}
 
 
 def end_sessions(entry: Entry, deps: AdminDeps, person: str, why: str) -> int:
     """End every session of a person inside an entry; return how many."""
     live = sessions.list_sessions(entry.tx.connection, person)
     return sum(deps.desk.sessions.end_in(entry, one.id, SessionEvent.REVOKE, why) for one in live)
-
-
-def _make_link(entry: Entry, deps: AdminDeps, person: str, *, reset: bool) -> str:
-    link = new_link(deps.desk, entry.tx, person, reset=reset)
-    entry.note("enrolment.link_made", target=person, purpose="reset" if reset else "enrol")
-    return link.reveal()
 
 
 def _demand_declared(values: Mapping[str, str | int | bool | None], types: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from limen.administrator.links import FIRST_ADMIN, new_link
+from limen.administrator.links import make_first_admin_link
 from limen.api.deps import Actor, Deps, decided
 
 router = APIRouter(tags=["system"])
@@ -22,10 +22,7 @@ def show_status(deps: Deps) -> dict[str, Any]:
 )
 def first_admin_link(deps: Deps, actor: Actor) -> dict[str, str]:
     """Return a one-time link, valid one hour, that enrols the first administrator of an empty system."""
-    with deps.ledger.entry(actor, "first administrator") as entry:
-        link = new_link(deps.desk, entry.tx, None)
-        entry.note("enrolment.link_made", purpose=FIRST_ADMIN)
-    return {"link": link.reveal()}
+    return {"link": make_first_admin_link(deps.desk, actor=actor).reveal()}
 
 
 @router.get("/healthz", summary="Whether the process lives")

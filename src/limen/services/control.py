@@ -31,6 +31,7 @@ from limen.journal.writer import Journal
 from limen.services.feed import FeedServer
 from limen.services.serving import UnixServer, new_registry, run_service
 from limen.services.state import StateDir, read_bundle
+from limen.store.backfill import run_backfills
 from limen.store.database import Store
 from limen.store.sealing import APP_SECRETS, CREDENTIALS, TOKENS, Sealer
 from limen.store.secrets import load_secret
@@ -229,6 +230,7 @@ class Control:
     # --- housekeeping ------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
+        await asyncio.to_thread(run_backfills, self._store)  # in batches, beside the serving
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
             with contextlib.suppress(LimenError):  # logged by the store; the next sweep tries again

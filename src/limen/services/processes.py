@@ -6,7 +6,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -30,20 +30,10 @@ def die_with_parent(parent: int) -> None:
 class Child:
     """One supervised process: started again with back-off until `stop`."""
 
-    def __init__(
-        self,
-        name: str,
-        arguments: Sequence[str],
-        log_file: Path,
-        *,
-        on_exit: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], log_file: Path) -> None:
         self.name = name
-        self.pid: int | None = None
-        self.restarts = 0
         self._arguments = arguments
         self._log_file = log_file
-        self._on_exit = on_exit
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -65,10 +55,7 @@ class Child:
             code = await self._once()
             if self._stopping.is_set():
                 return
-            if self._on_exit is not None:
-                self._on_exit()
             failures = 0 if loop.time() - began > STABLE_S else failures + 1
-            self.restarts += 1
             delay = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
             log.warning("process_ended", process=self.name, exit_code=code, restart_in_s=delay)
             with contextlib.suppress(TimeoutError):
@@ -84,7 +71,6 @@ class Child:
                 env={**os.environ, "LIMEN_PARENT": str(os.getpid())},
                 start_new_session=True,
             )
-        self.pid = process.pid
         ended = asyncio.create_task(process.wait())
         stop = asyncio.create_task(self._stopping.wait())
         try:
@@ -98,7 +84,6 @@ class Child:
             return await ended
         finally:
             stop.cancel()
-            self.pid = None
 
 
 def limen_command(*arguments: str) -> tuple[str, ...]:

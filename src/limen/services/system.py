@@ -64,10 +64,6 @@ class System:
             await child.stop()
         self._lock.close()
 
-    def processes(self) -> dict[str, int | None]:
-        """Return the pid of each child."""
-        return {child.name: child.pid for child in self._children}
-
     async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Call the admin API without blocking the loop."""
         from limen.api.client import AdminClient

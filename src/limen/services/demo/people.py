@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import time
 from pathlib import Path
 
 import msgspec
@@ -70,11 +69,6 @@ def load_people(file: Path) -> tuple[DemoPerson, ...]:
         DemoPerson(role, Secret(kept[role.username].password), Secret(kept[role.username].totp_secret))
         for role in ROLES
     )
-
-
-def code_now(person: DemoPerson, *, ahead: int = 0) -> Secret[str]:
-    """Return the code of this moment, or of `ahead` steps later, which is accepted too."""
-    return Secret(totp.code_at(person.totp_seed, time.time() + ahead * totp.STEP_S))
 
 
 def _new_password() -> str:
