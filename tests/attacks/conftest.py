@@ -21,7 +21,7 @@ def _catalogue(rig: Rig) -> Catalogue:
 
 @pytest.fixture(scope="session")
 def _wire() -> Iterator[Rig]:
-    with running(_catalogue, check_timeout_s=0.5) as rig:
+    with running(_catalogue, check_timeout_s=2.0) as rig:
         yield rig
 
 

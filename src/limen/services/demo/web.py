@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 BODY_BYTES_MAX = 256 * 1024
+DISCARDED_BYTES_MAX = 4 * BODY_BYTES_MAX  # of a body that is too large, read and dropped
 IDLE_S = 120.0  # a kept connection that says nothing is closed; longer than the gateway keeps one idle
 
 PLAIN = ":root{color-scheme:light dark} body{font:1.1rem/1.5 system-ui;margin:4rem auto;max-width:34rem}"
@@ -113,8 +114,11 @@ def _listener(answer: Answer) -> type[BaseHTTPRequestHandler]:
         def _take(self) -> None:
             size = self.headers.get("Content-Length", "0")
             if not size.isdigit() or int(size) > BODY_BYTES_MAX:
-                self.close_connection = True
-                self._send(text_page("Too large", "This is more than the app takes.", 413))
+                # Closing on unread bytes would reset the connection, and the answer with it.
+                self.rfile.read(min(int(size), DISCARDED_BYTES_MAX) if size.isdigit() else 0)
+                refusal = text_page("Too large", "This is more than the app takes.", 413)
+                headers = {**refusal.headers, "Connection": "close"}  # this listener obeys it too
+                self._send(msgspec.structs.replace(refusal, headers=headers))
                 return
             body = self.rfile.read(int(size)).decode("utf-8", "replace")
             path = unquote(urlsplit(self.path).path)
