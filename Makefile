@@ -16,11 +16,11 @@ $(UV):
 	@scripts/bootstrap "$(PYTHON)" "$(VENV)"
 
 $(VENV)/.run-ready: pyproject.toml uv.lock | $(UV)
-	@$(UV) sync --frozen --no-dev --inexact --quiet
+	@$(UV) sync --frozen --extra server --no-dev --inexact --quiet
 	@touch $@
 
 $(VENV)/.dev-ready: pyproject.toml uv.lock | $(UV)
-	@$(UV) sync --frozen --quiet
+	@$(UV) sync --frozen --extra server --quiet
 	@touch $@ $(VENV)/.run-ready
 
 setup: $(VENV)/.dev-ready ## Install everything that development and tests need

@@ -13,6 +13,7 @@ Laws:
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from limen.administrator.active import ActiveBundle
 from limen.administrator.projections import ENTITY_TYPES, KINDS, ROW_KINDS, Projections, entity_of
@@ -33,6 +34,14 @@ from limen.core.errors import Invalid, LimenError
 from limen.core.ids import EntityRef, Instant
 
 
+class Touched(NamedTuple):
+    """What was applied: the kinds, and the rows as (kind, id). A snapshot touches everything."""
+
+    kinds: frozenset[str]
+    rows: frozenset[tuple[str, str]] = frozenset()
+    everything: bool = False
+
+
 class Replica:
     """All projections at `seq` of `epoch`, with the closures that decisions read.
 
@@ -46,7 +55,7 @@ class Replica:
 
     def __init__(self, load: Callable[[BundleFact], ActiveBundle]) -> None:
         self._load = load
-        self._watchers: list[Callable[[frozenset[str]], None]] = []
+        self._watchers: list[Callable[[Touched], None]] = []
         self._confirmed_at: float | None = None
         self.epoch = ""
         self.seq = -1
@@ -75,7 +84,7 @@ class Replica:
         self._confirmed_at = None
         self.epoch, self.seq = epoch, seq
         self._reset(rows)
-        self._announce(frozenset(KINDS.values()))
+        self._announce(Touched(frozenset(KINDS.values()), everything=True))
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Apply whole transactions, in order. Those applied before are skipped.
@@ -96,7 +105,7 @@ class Replica:
             if "bundle" in kinds:
                 self._activate()
             self.seq = fresh[-1].tx
-            self._announce(kinds)
+            self._announce(Touched(kinds, frozenset((change.kind, change.id) for change in fresh)))
 
     def _require_whole(self, changes: list[Change]) -> None:
         expected, tx = self.seq + 1, None
@@ -120,14 +129,14 @@ class Replica:
         """Return all rows, ordered by kind and id."""
         return Snapshot(self.epoch, self.seq, self._rows.ordered())
 
-    def subscribe(self, watcher: Callable[[frozenset[str]], None]) -> None:
-        """Call `watcher` with the kinds touched, after everything applied."""
+    def subscribe(self, watcher: Callable[[Touched], None]) -> None:
+        """Call `watcher` with what was touched, after everything applied."""
         self._watchers.append(watcher)
 
-    def _announce(self, kinds: frozenset[str]) -> None:
+    def _announce(self, touched: Touched) -> None:
         self.stamp += 1
         for watcher in self._watchers:
-            watcher(kinds)
+            watcher(touched)
 
     # --- age (F3) --------------------------------------------------------------------------------
 

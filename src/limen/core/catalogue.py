@@ -12,6 +12,9 @@ ADMIN_APP = "limen"
 AUTH_HOST = "auth"
 """The label of the sign-in host below the domain; no app may have it."""
 
+CONNECT_APP = "@connect"
+"""What a client of `limen connect` has a session of: all services, no app. No app can have this name."""
+
 BUILT_IN_ATTRIBUTES: Mapping[str, str] = {
     "department": "String",
     "title": "String",
@@ -33,6 +36,23 @@ class RouteConfig(msgspec.Struct, frozen=True):
     action: str | None = None  # None: by method
     public: bool = False
     labels: tuple[str, ...] = ()
+    streaming: bool = False  # answers may be long: held by the leash instead of cut by the clock
+
+
+class StreamLimits(msgspec.Struct, frozen=True):
+    """How many live streams there may be, and how long each.
+
+    Attributes:
+        per_session, per_subject, per_resource: at once, at one gateway.
+        idle_s: without a byte either way.
+        max_s: a stream's whole life.
+    """
+
+    per_session: int = 100
+    per_subject: int = 500
+    per_resource: int = 10_000
+    idle_s: float = 3_600.0
+    max_s: float = 43_200.0
 
 
 class IdentityConfig(msgspec.Struct, frozen=True):
@@ -81,11 +101,35 @@ class AppConfig(msgspec.Struct, frozen=True):
     cors: CorsConfig | None = None
     routes: tuple[RouteConfig, ...] = ()
     trusts: tuple[str, ...] = ()  # apps of the domain that may post here
+    upgrades: tuple[str, ...] = ("websocket",)  # values of `Upgrade` that it may be asked for
+    http2: bool = False  # the upstream is spoken to in HTTP/2, as gRPC needs
+    streams: StreamLimits = StreamLimits()
 
     @property
     def ref(self) -> EntityRef:
         """The Cedar entity of this app."""
         return EntityRef("App", self.name)
+
+
+class ServiceConfig(msgspec.Struct, frozen=True):
+    """One protected TCP service, reached by CONNECT to `<host>:443`."""
+
+    name: str
+    host: str  # `<name>.<domain>`, lower case
+    address: str  # of the server: a name or an IP address, without port and without brackets
+    port: int
+    protocol: str = "tcp"  # what policies and people see: ssh, postgres, redis, tcp …
+    owner: str | None = None
+    labels: tuple[str, ...] = ()
+    segment: str | None = None
+    allow: tuple[str, ...] = ()
+    staleness_max_s: float = 300.0
+    streams: StreamLimits = StreamLimits()
+
+    @property
+    def ref(self) -> EntityRef:
+        """The Cedar entity of this service."""
+        return EntityRef("Service", self.name)
 
 
 class OidcConfig(msgspec.Struct, frozen=True):
@@ -123,6 +167,7 @@ class Catalogue(msgspec.Struct, frozen=True):
     domain: str
     timezone: str = "UTC"
     apps: Mapping[str, AppConfig] = {}
+    services: Mapping[str, ServiceConfig] = {}
     attributes: Mapping[str, str] = {}  # name -> Cedar type (String, Long, Bool)
     segments: Mapping[str, str | None] = {}  # name -> parent
     edge: EdgeConfig = EdgeConfig()

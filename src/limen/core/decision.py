@@ -36,7 +36,8 @@ class Code(StrEnum):
     STATE_STALE = "STATE_STALE"
     ENGINE_FAILED = "ENGINE_FAILED"
     CROSS_APP = "CROSS_APP"  # an unsafe method that comes from another app of the domain
-    STREAM_REFUSED = "STREAM_REFUSED"  # upgrades and CONNECT, until they are leashed
+    STREAM_REFUSED = "STREAM_REFUSED"  # an upgrade or CONNECT that reached the check instead of the leash
+    STREAM_LIMIT = "STREAM_LIMIT"  # as many live streams as the resource allows
     BAD_REQUEST = "BAD_REQUEST"
 
 

@@ -1,25 +1,43 @@
 """Resources: the entities that a catalogue stands for, and the route that a request falls on."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from limen.core.catalogue import ADMIN_APP, AppConfig, Catalogue, RouteConfig
+from limen.core.catalogue import ADMIN_APP, AppConfig, Catalogue, RouteConfig, ServiceConfig
 from limen.core.entities import Entity
 from limen.core.ids import EntityRef
 
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
-ADMIN_ROUTES = ("people", "groups", "policy", "sessions", "decisions", "secrets", "system")
+ADMIN_ROUTES = (
+    "people",
+    "groups",
+    "grants",
+    "policy",
+    "sessions",
+    "streams",
+    "gateways",
+    "decisions",
+    "secrets",
+    "system",
+)
 """Parts of Limen's own administration: `Route::"limen/people"` and so on."""
 
 
 def catalogue_entities(catalogue: Catalogue) -> Mapping[EntityRef, Entity]:
-    """Return every App, Route, Segment and Label entity of the catalogue, Limen's own included."""
+    """Return every App, Route, Service, Segment and Label entity of the catalogue, Limen's own included."""
     found: dict[EntityRef, Entity] = {}
 
-    def add(ref: EntityRef, parents: tuple[EntityRef, ...] = (), owner: str | None = None) -> None:
-        attrs = {"owner": {"__entity": {"type": "User", "id": owner}}} if owner else {}
+    def add(
+        ref: EntityRef,
+        parents: tuple[EntityRef, ...] = (),
+        owner: str | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        attrs: dict[str, Any] = {"owner": {"__entity": {"type": "User", "id": owner}}} if owner else {}
+        attrs |= more or {}
         found[ref] = Entity(ref, attrs, parents)
         for parent in parents:
             if parent.type == "Label":
@@ -28,16 +46,22 @@ def catalogue_entities(catalogue: Catalogue) -> Mapping[EntityRef, Entity]:
     for name, above in catalogue.segments.items():
         add(EntityRef("Segment", name), (EntityRef("Segment", above),) if above else ())
     for app in catalogue.apps.values():
-        labels = tuple(EntityRef("Label", label) for label in app.labels)
-        segment = (EntityRef("Segment", app.segment),) if app.segment else ()
-        add(app.ref, segment + labels, app.owner)
+        add(app.ref, _above(app), app.owner)
         for route in app.routes:
             marks = tuple(EntityRef("Label", label) for label in route.labels)
             add(EntityRef("Route", f"{app.name}/{route.name}"), (app.ref, *marks))
+    for service in catalogue.services.values():
+        kind = {"protocol": service.protocol, "port": service.port}
+        add(service.ref, _above(service), service.owner, kind)
     add(EntityRef("App", ADMIN_APP))
     for part in ADMIN_ROUTES:
         add(EntityRef("Route", f"{ADMIN_APP}/{part}"), (EntityRef("App", ADMIN_APP),))
     return found
+
+
+def _above(resource: AppConfig | ServiceConfig) -> tuple[EntityRef, ...]:
+    labels = tuple(EntityRef("Label", label) for label in resource.labels)
+    return ((EntityRef("Segment", resource.segment),) if resource.segment else ()) + labels
 
 
 class RouteMatch(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import structlog
 
 from limen.administrator.active import load_bundle
 from limen.administrator.feed_client import FeedClient
-from limen.administrator.replica import Replica
+from limen.administrator.replica import Replica, Touched
 from limen.administrator.replica_file import ReplicaFile, read_boot_id
 from limen.console import pages
 from limen.core.changes import SecretFact
@@ -145,8 +145,8 @@ class Gateway:
 
     # --- Envoy -------------------------------------------------------------------------------------
 
-    def _notice(self, kinds: frozenset[str]) -> None:
-        if "bundle" in kinds:
+    def _notice(self, touched: Touched) -> None:
+        if "bundle" in touched.kinds:
             self._configuring.set()
 
     async def _configure(self) -> None:

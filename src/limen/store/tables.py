@@ -218,6 +218,45 @@ exchange_code = Table(
     Column("expires_at", Float, nullable=False),
 )
 
+device_code = Table(
+    "device_code",  # RFC 8628
+    metadata,
+    Column("code_hash", String(64), primary_key=True),
+    Column("user_code", String(16), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),  # pending, approved, denied
+    Column("session", ForeignKey("session.id", ondelete="CASCADE")),  # who approved it
+    Column("client", String(255), nullable=False),  # what the client calls itself; shown to the person
+    Column("ip", String(64), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False, index=True),
+    Column("polled_at", Float),
+)
+
+# --- gateways ------------------------------------------------------------------------------------
+
+gateway = Table(
+    "gateway",
+    metadata,
+    Column("node", String(64), primary_key=True),
+    Column("state", String(16), nullable=False),  # joined, removed
+    Column("joined_at", Float, nullable=False),
+    Column("certificate_serial", String(64), nullable=False),
+    Column("certificate_expires_at", Float, nullable=False),
+    Column("assertion_jwk", JSON, nullable=False),  # public key of its identity assertions
+    Column("removed_at", Float),
+    Column("removed_why", Text),
+)
+
+join_token = Table(
+    "join_token",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("node", String(64), nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("used_at", Float),
+    Column("actor", String(255), nullable=False),
+)
+
 # --- policy, secrets, grants ---------------------------------------------------------------------
 
 bundle = Table(
@@ -252,4 +291,5 @@ grant = Table(
     Column("expires_at", Float, nullable=False, index=True),
     Column("actor", String(255), nullable=False),
     Column("reason", Text, nullable=False),
+    Column("created_at", Float, nullable=False, server_default="0"),
 )

@@ -6,7 +6,7 @@ import pytest
 
 from limen.administrator.active import ActiveBundle
 from limen.administrator.projections import entity_of
-from limen.administrator.replica import Replica, session_facts
+from limen.administrator.replica import Replica, Touched, session_facts
 from limen.core.catalogue import AppConfig, Catalogue
 from limen.core.changes import (
     AppSessionFact,
@@ -185,7 +185,8 @@ def test_watchers_hear_which_kinds_were_touched() -> None:
     replica, heard = replica_of(), []
     replica.subscribe(heard.append)
     replica.apply(tx(11, ("person", "ada", person()), ("group", "hr", GroupFact("hr"))))
-    assert heard == [frozenset({"person", "group"})]
+    rows = frozenset({("person", "ada"), ("group", "hr")})
+    assert heard == [Touched(frozenset({"person", "group"}), rows)]
 
 
 def test_sessions_share_the_strings_they_repeat() -> None:

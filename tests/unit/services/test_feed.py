@@ -11,7 +11,7 @@ from limen.administrator import feed_client
 from limen.administrator.active import ActiveBundle
 from limen.administrator.feed_client import FeedClient
 from limen.administrator.feed_wire import Bye, Hello, parse_from_control, render_line
-from limen.administrator.replica import Replica
+from limen.administrator.replica import Replica, Touched
 from limen.administrator.replica_file import ReplicaFile
 from limen.core.catalogue import Catalogue
 from limen.core.changes import BundleFact, GroupFact, PersonFact, SessionFact
@@ -109,7 +109,7 @@ def test_a_commit_arrives_without_being_asked_for(tmp_path: Path) -> None:
         async with rig.gateway() as (client, replica):
             await client.ask()
             arrived = asyncio.Event()
-            replica.subscribe(lambda kinds: arrived.set() if "session" in kinds else None)
+            replica.subscribe(lambda touched: arrived.set() if "session" in touched.kinds else None)
             await asyncio.to_thread(_start_session, rig.store)
             await arrived.wait()
             assert replica.session("s1") is not None
@@ -182,11 +182,11 @@ def test_a_gateway_resumes_where_it_stood(tmp_path: Path) -> None:
             await client.ask()
         rig.add("bob")
         async with rig.gateway(file=rig.file()) as (client, replica):
-            heard: list[frozenset[str]] = []
+            heard: list[Touched] = []
             replica.subscribe(heard.append)
             await client.ask()
             assert names(replica) == {"ada", "bob"}
-            assert heard == [frozenset({"person"})]  # a tail, no snapshot
+            assert [touched.kinds for touched in heard] == [frozenset({"person"})]  # a tail, no snapshot
 
     drive(tmp_path, story)
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from limen.administrator.replica import Replica, session_facts
+from limen.administrator.replica import Replica, Touched, session_facts
 from limen.core.changes import AppSessionFact, PersonFact, SessionFact
 from limen.core.decision import SessionFacts
 from limen.core.entities import Closure
@@ -92,7 +92,7 @@ class Seats:
         self._seats[token_hash] = seat
         return seat
 
-    def _forget(self, kinds: frozenset[str]) -> None:
+    def _forget(self, touched: Touched) -> None:
         """Drop what was derived from the bundle or from secrets when these change."""
-        if not kinds.isdisjoint(("bundle", "secret")):
+        if not touched.kinds.isdisjoint(("bundle", "secret")):
             self._seats.clear()
