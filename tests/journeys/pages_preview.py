@@ -214,6 +214,10 @@ PREVIEWS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "apps": ("apps.html", {**EVERY, "person": ADA, "apps": _APPS}),
+    "apps-services": ("apps.html", {**EVERY, "person": ADA, "apps": _APPS[:2], "services": [
+        {"name": "ledger-db", "protocol": "postgres", "owner": "Grace Hopper", "reachable": True, "why": ""},
+        {"name": "bastion", "protocol": "ssh", "owner": None, "reachable": False, "why": ""},
+    ]}),
     "apps-none": ("apps.html", {**EVERY, "person": ADA, "apps": []}),
     "account": ("account.html", _ACCOUNT),
     "account-new": (
@@ -227,6 +231,32 @@ PREVIEWS: dict[str, tuple[str, dict[str, Any]]] = {
             "notice": "The token is made.",
             "new_token": {"name": "pip", "app": "wiki", "expires": NOW + 3600,
                           "token": "l1.42.mZ0v8yq4mJ6n5cLw3uRk0sTq9hXb2fVd7eGa1iPzYoU.c3VwZXJzZWNyZXR0YWcx"},
+        },
+    ),
+    "connect-consent": (
+        "connect.html",
+        {
+            **EVERY,
+            "person": ADA,
+            "title": "Sign in limen on this computer?",
+            "sentences": (
+                "A program on this computer wants to open services in your name.",
+                "Say yes only if you have just run limen login.",
+            ),
+            "action": "/connect/authorize",
+            "values": {"state": "s"},
+        },
+    ),
+    "connect-code": (
+        "connect.html",
+        {
+            **EVERY,
+            "person": ADA,
+            "title": "Sign in a program",
+            "sentences": ("Type the code that limen login shows.",),
+            "step": "code",
+            "action": "/device",
+            "error": "No program waits under this code. Check the code, or run `limen login` again.",
         },
     ),
     "message-out": (

@@ -157,15 +157,21 @@ class Authority:
         return answer, explain(answer.request, answer.facts, policies, below_aal2_hides=False)
 
     def may_open(self, person: str, session: SessionFacts) -> dict[str, tuple[bool, str]]:
-        """Return for each app whether it would open now, and in a few words why not."""
+        """Return for each app and service whether it would open now, and in a few words why not.
+
+        They share the namespace of hosts, so no name is of both.
+        """
         active = self.active()
         found: dict[str, tuple[bool, str]] = {}
         with self._lock:
-            for app in active.catalogue.apps.values():
-                answer = self._answer(EntityRef("User", person), "read", app.ref, session)
+            catalogue = active.catalogue
+            doors = [(app.name, "read", app.ref) for app in catalogue.apps.values()]
+            doors += [(service.name, "connect", service.ref) for service in catalogue.services.values()]
+            for name, action, ref in doors:
+                answer = self._answer(EntityRef("User", person), action, ref, session)
                 sentences = (active.policies.policy(policy) for policy in answer.decision.policies)
                 why = next((policy.reason for policy in sentences if policy and policy.reason), "")
-                found[app.name] = (answer.decision.allowed, "" if answer.decision.allowed else why)
+                found[name] = (answer.decision.allowed, "" if answer.decision.allowed else why)
         return found
 
     def who_can(

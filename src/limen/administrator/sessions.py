@@ -14,7 +14,7 @@ import msgspec
 from limen.administrator.ledger import Entry, Ledger
 from limen.administrator.session_life import SessionCommand, SessionEvent, SessionState, step
 from limen.administrator.session_values import Browser, Destination, Opened, Proof
-from limen.core.catalogue import Catalogue
+from limen.core.catalogue import CONNECT_APP, Catalogue
 from limen.core.clock import Clock
 from limen.core.errors import Conflict, Invalid, LimenError, NotFound
 from limen.core.ids import Instant, TokenHash, new_id
@@ -194,6 +194,65 @@ class Sessions:
             token, row = self._open_child(entry, parent, app, kind="token", expires_at=ends, name=name)
             entry.note("token.created", target=parent.id, app=app, name=name, expires_at=ends)
             return token, row
+
+    # --- to services, for a program ------------------------------------------------------------------
+
+    def redeem_program(
+        self, code: str, *, verifier: str, redirect_uri: str, ip: str
+    ) -> tuple[Secret[str], Instant] | None:
+        """Return a program's token and its end for a code, or None. The code is spent either way."""
+        with self.ledger.entry("limen", "sign in a program", ip=ip) as entry:
+            found = rows.spend_code(entry.tx.connection, _digest(code))
+            if found is None or found.app != CONNECT_APP or found.expires_at <= entry.tx.now:
+                return None
+            if found.return_to != redirect_uri or not hmac.compare_digest(
+                found.nonce_hash, _digest(verifier)
+            ):
+                return None
+            return self.open_program(entry, found.session, "limen login")
+
+    def open_program(self, entry: Entry, session_id: str, name: str) -> tuple[Secret[str], Instant] | None:
+        """Give a program a token below a session, as long-lived as it; None when the session is over."""
+        parent = rows.load_session(entry.tx.connection, session_id)
+        if parent is None or not self._live(parent, entry.tx.now):
+            return None
+        entry.act_as(parent.person)
+        live = [c for c in rows.list_app_sessions(entry.tx.connection, parent.id) if c.app == CONNECT_APP]
+        if len(live) >= TOKENS_MAX:
+            rows.remove_app_session(entry.tx, live[0])  # the oldest program signs in again
+        token, row = self._open_child(
+            entry, parent, CONNECT_APP, kind="token", expires_at=parent.expires_at, name=name
+        )
+        entry.note("connect.signed_in", target=parent.id, client=name, expires_at=row.expires_at)
+        return token, row.expires_at
+
+    def find_program(self, token: str) -> tuple[Session, Instant] | None:
+        """Return the live session of a program's token, and the token's end."""
+        found = self._program(token)
+        now = self._clock.now()
+        if found is None or now >= found.expires_at:
+            return None
+        with self.ledger.store.read() as connection:
+            parent = rows.load_session(connection, found.parent)
+        return (parent, found.expires_at) if parent is not None and self._live(parent, now) else None
+
+    def end_program(self, token: str) -> None:
+        """End a program's token, if it is one."""
+        found = self._program(token)
+        if found is None:
+            return
+        with self.ledger.entry("limen", "sign out a program") as entry:
+            rows.remove_app_session(entry.tx, found)
+            entry.note("app_session.ended", target=found.parent, app=found.app, kind=found.kind)
+
+    def _program(self, token: str) -> AppSession | None:
+        try:
+            verified = verify_token(self._key, token)
+        except LimenError:
+            return None
+        with self.ledger.store.read() as connection:
+            found = rows.load_app_session(connection, verified.hash)
+        return found if found is not None and found.app == CONNECT_APP else None
 
     # --- ending ------------------------------------------------------------------------------------
 

@@ -1,10 +1,11 @@
 """Answers: pages with their headers, redirects that cannot leave, JSON for our script."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from limen.administrator.session_values import Answer, Destination, Over, SecondStep, SignedIn, TooMany
@@ -19,6 +20,11 @@ WRONG = "That did not match. Check what you typed, and try again."
 OVER = "That took too long or was tried too often. Start again."
 
 ANSWER_WORDS = {SignedIn: "signed-in", SecondStep: "second-step", TooMany: "throttled", Over: "over"}
+
+
+async def in_thread(work: Callable[..., Response], *arguments: Any) -> Response:
+    """Do a route's blocking work off the loop, for routes that had to wait for a form."""
+    return await run_in_threadpool(work, *arguments)
 
 
 def page(caller: Caller, template: str, *, status: int = 200, **context: Any) -> Response:

@@ -17,6 +17,7 @@ from limen.console import (
     account_routes,
     answers,
     callback,
+    connect_routes,
     enrol_routes,
     oidc_routes,
     sign_in_routes,
@@ -48,6 +49,7 @@ AUTH_ROUTERS = (
     oidc_routes.router,
     enrol_routes.router,
     account_routes.router,
+    connect_routes.router,
 )
 APP_ROUTERS = (system_routes.static, callback.router)
 INTERNAL_ROUTERS = (system_routes.internal, system_routes.public)

@@ -8,6 +8,7 @@ import httpx
 from prometheus_client import CollectorRegistry, Counter
 
 from limen.administrator.authenticators import Authenticators
+from limen.administrator.connect import ConnectDesk
 from limen.administrator.desk import Desk
 from limen.administrator.enrolment import Enrolment
 from limen.administrator.ledger import EventSink, Ledger
@@ -25,7 +26,7 @@ from limen.store.sealing import Sealer
 from limen.store.sessions import Session
 
 MayOpen = Callable[[str, Session], Mapping[str, tuple[bool | None, str]]]
-"""Which apps a person may open now, by name, and why not. None: not known."""
+"""Which apps and services a person may open now, by name, and why not. None: not known."""
 
 
 def _nothing_known(_person: str, _session: Session) -> Mapping[str, tuple[bool | None, str]]:
@@ -87,6 +88,7 @@ class Parts:
         self.upstream = Upstream(self.desk, self.sign_in, deps.secret, deps.transport)
         self.enrolment = Enrolment(self.desk)
         self.authenticators = Authenticators(self.desk)
+        self.connect = ConnectDesk(self.desk)
         self.sign_ins = Counter(
             "limen_sign_ins", "Attempts to sign in, by what they came to.", ["answer"], registry=deps.registry
         )

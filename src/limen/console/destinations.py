@@ -60,12 +60,22 @@ def parse_authorize(query: Mapping[str, str], catalogue: Catalogue) -> Target:
     app = query.get("app", "")
     if app not in catalogue.apps:
         raise Invalid("There is no such app here.", remedy="Open the app again, or go to your apps.")
-    path, nonce, need = query.get("return", "/"), query.get("nonce", ""), query.get("need", "")
-    age = query.get("max_age", "")
-    if not _NONCE.fullmatch(nonce) or (need and need not in NEEDS) or (age and not _is_age(age)):
-        raise Invalid("This link to sign-in is damaged.", remedy="Open the app again.")
-    max_age_s = max(int(age), MAX_AGE_MIN_S) if age else None
-    return Target(app, parse_path(path), nonce, need, max_age_s)
+    path, nonce = query.get("return", "/"), query.get("nonce", "")
+    if not _NONCE.fullmatch(nonce):
+        raise _damaged()
+    wanted = parse_need(query.get("need", ""), query.get("max_age", ""))
+    return msgspec.structs.replace(wanted, app=app, path=parse_path(path), nonce_hash=nonce)
+
+
+def parse_need(need: str, age: str) -> Target:
+    """Return a destination without a place: only what the session must achieve on the way.
+
+    Raises:
+        Invalid: a need or an age that is none.
+    """
+    if (need and need not in NEEDS) or (age and not _is_age(age)):
+        raise _damaged()
+    return Target(need=need, max_age_s=max(int(age), MAX_AGE_MIN_S) if age else None)
 
 
 def parse_flow(text: str, catalogue: Catalogue) -> Target:
@@ -94,6 +104,10 @@ def render_flow(target: Target) -> str:
 
 def _need(text: str) -> str:
     return text if text in NEEDS else ""
+
+
+def _damaged() -> Invalid:
+    return Invalid("This link to sign-in is damaged.", remedy="Open the app again.")
 
 
 def _is_age(text: str) -> bool:

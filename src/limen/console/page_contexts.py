@@ -110,8 +110,9 @@ PAGES: Mapping[str, Page] = {
             "action": "",
         },
     ),
-    # `apps`: [{name, url, owner, labels, reachable (True | False | None), why}].
-    "apps.html": Page(required=("apps",), optional={"logout_url": "/logout"}),
+    # `apps`: [{name, url, owner, labels, reachable (True | False | None), why}]; `services`: [{name,
+    # protocol, owner, reachable, why}], opened from a terminal.
+    "apps.html": Page(required=("apps",), optional={"services": (), "logout_url": "/logout"}),
     # `sessions`: [{id, started, seen, ip, agent, current, aal, apps}], `passkeys`: [{id, name, created,
     # used, backed_up}], `tokens`: [{name, app, expires, hash}], `apps`: names a token may be made for.
     # `new_token`: {name, app, token, expires}, shown once. `notice`: what was just done.
@@ -126,6 +127,12 @@ PAGES: Mapping[str, Page] = {
             "passkey_options_url": "/account/passkey/options",
             "passkey_url": "/account/passkey",
         },
+    ),
+    # A program asks to be signed in. `step` = consent: posts `values` with `answer` = allow | deny; code:
+    # posts `user_code`.
+    "connect.html": Page(
+        required=("title", "action"),
+        optional={"sentences": (), "step": "consent", "values": {}, "error": ""},
     ),
     # `actions`: [{url, label, method ("get" | "post")}]. `door` = open | ajar | closed.
     "message.html": Page(
