@@ -98,12 +98,32 @@ def test_connect_is_refused(wire: Rig, target: str) -> None:
     assert not wire.reached
 
 
-def test_a_websocket_upgrade_is_refused_with_a_reason(wire: Rig) -> None:
-    upgrade = (("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
-    reply = wire.get("/", *upgrade, ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="))
+@pytest.mark.parametrize("value", ["tls/1.0", "websocket, h2c", "websocket2"])
+def test_an_upgrade_that_the_app_does_not_have_is_refused_with_a_reason(wire: Rig, value: str) -> None:
+    reply = wire.get("/", ("Connection", "Upgrade"), ("Upgrade", value), ("Accept", "text/event-stream"))
     assert reply.status == 403
     assert "STREAM_REFUSED" in reply.text
+    assert "apps.wiki.upgrades" in reply.text
     assert not wire.reached
+    assert not wire.leash.held
+
+
+@pytest.mark.parametrize("target", ["wiki.limen.localhost", "10.0.0.1", "auth.limen.localhost"])
+def test_a_proxy_for_udp_is_not_open(wire: Rig, target: str) -> None:
+    """Envoy takes the host of such a request from its path (RFC 9298)."""
+    path = f"/.well-known/masque/udp/{target}/443/"
+    reply = wire.get(path, ("Connection", "Upgrade"), ("Upgrade", "connect-udp"))
+    assert reply.status == 403
+    assert not wire.reached
+    assert not wire.leash.held
+    assert not wire.check.seen
+
+
+@pytest.mark.parametrize("path", ["/.limen/callback", "/.limen/x"])
+def test_an_upgrade_does_not_reach_limen_itself(wire: Rig, path: str) -> None:
+    reply = wire.get(path, ("Connection", "Upgrade"), ("Upgrade", "websocket"))
+    assert reply.status == 403
+    assert not wire.control.seen
 
 
 def test_an_upgrade_to_http2_is_not_passed_on(wire: Rig) -> None:

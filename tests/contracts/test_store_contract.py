@@ -1,8 +1,7 @@
-"""What every backend of the store must do. A new product adds one line to `BACKENDS`."""
+"""What every backend of the store must do. A new product adds one line to `store_backends.PRODUCTS`."""
 
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import delete, func, insert, select
@@ -13,13 +12,13 @@ from limen.core.clock import FakeClock
 from limen.core.errors import Conflict, LimenError
 from limen.store.database import Store, Transaction
 from limen.store.tables import change, group, membership, projection
+from store_backends import PRODUCTS, new_database
 
-BACKENDS: dict[str, Callable[[Path], str]] = {"sqlite": lambda folder: f"sqlite:///{folder / 'limen.db'}"}
 
-
-@pytest.fixture(params=sorted(BACKENDS))
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return BACKENDS[request.param](tmp_path)
+@pytest.fixture(params=PRODUCTS)
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    with new_database(request.param) as made:
+        yield made
 
 
 @pytest.fixture

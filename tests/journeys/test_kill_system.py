@@ -62,7 +62,7 @@ def kill_again(demo: Demo, name: str, old: int) -> int:
     return int(found)
 
 
-@pytest.mark.parametrize("name", ["explain", "envoy", "gateway", "control"])
+@pytest.mark.parametrize("name", ["explain", "envoy", "brain", "gateway", "control"])
 def test_kill_9_loses_nothing_and_opens_nothing(victim: Target, name: str, record_property: Record) -> None:
     demo = victim.demo
     with Traffic(victim) as traffic:
@@ -87,7 +87,7 @@ def test_kill_9_loses_nothing_and_opens_nothing(victim: Target, name: str, recor
 
 
 def test_a_session_ended_in_the_moment_of_a_kill_stays_ended(victim: Target) -> None:
-    for name in ("gateway", "control"):
+    for name in ("brain", "gateway", "control"):
         person = Person.enrolled(victim.demo, "staff")
         cookie = person.open("vault")
         assert victim.wire.ask("vault", cookie=cookie).status == 200
@@ -116,7 +116,7 @@ def test_a_disk_that_is_full_allows_nothing_that_could_not_be_recorded(
     person = Person.enrolled(victim.demo, "staff")
     ended = Person.enrolled(victim.demo, "staff")
     cookie, over, wire = person.open("vault"), ended.open("vault"), victim.wire
-    gateway = child(victim.demo, "gateway")
+    gateway = child(victim.demo, "brain")
     before = resource.prlimit(gateway, resource.RLIMIT_FSIZE)
     seen = len(victim.echo.seen)
     resource.prlimit(gateway, resource.RLIMIT_FSIZE, (1, before[1]))

@@ -85,14 +85,15 @@ class Wire:
 
 
 def child(demo: Demo, name: str) -> int:
-    """Return the pid of a process of a demo: control, gateway, envoy or explain."""
+    """Return the pid of a process of a demo: control, gateway (the host), brain, envoy or explain."""
     found = family(int(demo.ready["pid"]))
     return next(pid for pid, command in found.items() if MARKS[name] in command)
 
 
 MARKS = {
     "control": "control --state",
-    "gateway": "gateway --state",
+    "gateway": "limen.services.gateway_host",
+    "brain": "gateway --brain",
     "envoy": "/_bin/envoy ",
     "explain": "explain_worker",
 }

@@ -13,6 +13,8 @@ from limen.core.catalogue import (
     CorsConfig,
     IdentityConfig,
     RouteConfig,
+    ServiceConfig,
+    StreamLimits,
 )
 from limen.core.changes import (
     AppSessionFact,
@@ -75,7 +77,18 @@ APPS = {
         identity=IdentityConfig("basic", basic_user="svc", basic_secret="svc-password"),
     ),
 }
-CATALOGUE = Catalogue(domain="limen.test", apps=APPS)
+LEDGER_HOST = "ledger-db.limen.test"
+SERVICES = {
+    "ledger-db": ServiceConfig("ledger-db", LEDGER_HOST, "db1.internal", 5432, protocol="postgres"),
+    "narrow": ServiceConfig(
+        "narrow",
+        "narrow.limen.test",
+        "narrow.internal",
+        22,
+        streams=StreamLimits(per_session=2, per_subject=3, per_resource=4),
+    ),
+}
+CATALOGUE = Catalogue(domain="limen.test", apps=APPS, services=SERVICES)
 
 PASSKEY = Remedy("passkey", "Use a passkey.")
 FRESH = Remedy("fresh-sign-in", "Sign in again.", max_age_s=900)
@@ -195,7 +208,8 @@ class FakePages(Faults):
 class CheckWorld:
     """A check with its fakes, and a signed-in Ada."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalogue: Catalogue = CATALOGUE) -> None:
+        self.catalogue = catalogue
         self.clock = FakeClock(NOW)
         self.engine, self.journal, self.signer = FakeEngine(), FakeJournal(), FakeSigner()
         self.explainer, self.pages = FakeExplainer(), FakePages()
@@ -230,9 +244,9 @@ class CheckWorld:
             )
         )
 
-    @staticmethod
-    def _load(fact: BundleFact) -> ActiveBundle:
-        return ActiveBundle(fact.bundle_id, CATALOGUE, object(), catalogue_entities(CATALOGUE))  # type: ignore[arg-type]
+    def _load(self, fact: BundleFact) -> ActiveBundle:
+        entities = catalogue_entities(self.catalogue)
+        return ActiveBundle(fact.bundle_id, self.catalogue, object(), entities)  # type: ignore[arg-type]
 
     @staticmethod
     def mint(seq: int) -> str:
@@ -272,6 +286,19 @@ class CheckWorld:
             outcome = self.check.explained(outcome, self.explainer.explanation)
         assert isinstance(outcome, Reply)
         return self.check.settle(outcome)
+
+    def leashed(self, request: CheckRequest) -> Reply:
+        """Return the reply to a leashed request for which nothing must be waited for."""
+        outcome = self.check.answer(request, leashed=True)
+        assert isinstance(outcome, Reply), outcome
+        return outcome
+
+
+def connect(host: str = LEDGER_HOST + ":443", token: str | None = None, **headers: str) -> CheckRequest:
+    """Build a CONNECT. `token` is a client's."""
+    if token is not None:
+        headers["authorization"] = f"Bearer {token}"
+    return request(b"", "CONNECT", host=host, **headers)
 
 
 def request(

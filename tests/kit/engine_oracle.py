@@ -22,6 +22,8 @@ def expected(
     request: AccessRequest, facts: Facts, texts: list[str], zone: str = "UTC"
 ) -> tuple[str, list[str], list[str]]:
     """Return verdict, determining policies and erring policies, for a request that nothing else refuses."""
+    if (request.action == "connect") != (request.resource.type == "Service"):
+        return "deny", [], []  # the schema has no such action for it
     permits, forbids, errors = _granted(request, facts), [], []
     for number, text in enumerate(texts):
         name = f"p{number}"

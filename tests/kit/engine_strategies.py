@@ -29,6 +29,8 @@ ACTIONS = (
     'action in Action::"access"',
     'action == Action::"read"',
     'action in [Action::"write", Action::"admin"]',
+    'action == Action::"connect"',
+    'action in [Action::"read", Action::"connect"]',
 )
 TARGETS = (
     "resource",
@@ -38,6 +40,9 @@ TARGETS = (
     'resource in Label::"phi"',
     'resource in Segment::"prod"',
     'resource is Route in App::"wiki"',
+    "resource is Service",
+    'resource == Service::"ledger-db"',
+    'resource is Service in Segment::"prod"',
 )
 
 TIME_FORMS = (
@@ -89,6 +94,8 @@ TIMELESS = (
     "resource has owner && resource.owner == principal",
     'resource in Label::"phi"',
     'action == Action::"read"',
+    'action == Action::"connect"',
+    'resource is Service && resource.protocol == "postgres" && resource.port < 6000',
     "if context.risk > 10 then context has device else context.risk == 0",
 )
 
@@ -179,8 +186,12 @@ def grants() -> st.SearchStrategy[tuple[Grant, ...]]:
         Grant,
         id=st.sampled_from(("g1", "g2")),
         principal=st.sampled_from((ref("User::ada"), ref("Group::staff"), ref("User::eve"))),
-        actions=st.sampled_from((("read",), ("access",), ("write", "admin"))),
-        resource=st.sampled_from((ref("App::wiki"), ref("App::payroll"), ref("Label::phi"))),
+        actions=st.sampled_from(
+            (("read",), ("access",), ("write", "admin"), ("connect",), ("read", "connect"))
+        ),
+        resource=st.sampled_from(
+            (ref("App::wiki"), ref("App::payroll"), ref("Label::phi"), ref("Service::ledger-db"))
+        ),
         expires_at=st.sampled_from((NOON + 30, NOON + 3600)),
     )
     return st.lists(one, max_size=2, unique_by=lambda grant: grant.id).map(tuple)
@@ -209,7 +220,9 @@ def _facts(subjects: st.SearchStrategy[Any], proofs: st.SearchStrategy[Any]) -> 
 
 
 def _targets() -> st.SearchStrategy[str]:
-    return st.sampled_from([name for name in sorted(RESOURCES) if name.startswith(("App", "Route"))])
+    return st.sampled_from(
+        [name for name in sorted(RESOURCES) if name.startswith(("App", "Route", "Service"))]
+    )
 
 
 def neighbours(about: Facts) -> st.SearchStrategy[Facts]:
@@ -243,8 +256,8 @@ _SIGNALS = st.sampled_from(((), ("impossible-travel",)))
 
 
 def actions() -> st.SearchStrategy[str]:
-    """Every action that apps know."""
-    return st.sampled_from(("read", "write", "admin"))
+    """Every action, whatever the resource: one that the schema does not have for it is never allowed."""
+    return st.sampled_from(("read", "write", "admin", "connect"))
 
 
 def instants() -> st.SearchStrategy[float]:
@@ -255,3 +268,79 @@ def instants() -> st.SearchStrategy[float]:
         st.sampled_from(steps),
         st.sampled_from((0.0, -0.001, 0.001, 0.0004, -1.0)),
     )
+
+
+_NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True).filter(
+    lambda name: name not in ("auth", "limen")
+)
+_LABELS = st.lists(st.sampled_from(("phi", "pii", "source")), max_size=2, unique=True)
+_ALLOW = st.lists(st.sampled_from(("group:staff", "user:ada", "workload:backup")), max_size=2, unique=True)
+
+
+def stream_limits() -> st.SearchStrategy[dict[str, Any]]:
+    """`streams:` as people write it: some of its keys, idle never longer than life."""
+    keys = {
+        "per_session": st.integers(1, 1000),
+        "per_subject": st.integers(1, 5000),
+        "per_resource": st.integers(1, 1_000_000),
+        "idle_s": st.integers(1, 600) | st.just(0.5 + 1),
+        "max_s": st.integers(600, 86_400),
+    }
+    return st.fixed_dictionaries({}, optional=keys)
+
+
+def routes() -> st.SearchStrategy[list[dict[str, Any]]]:
+    """Routes, some of which stream; none meets another."""
+    one = st.fixed_dictionaries(
+        {"name": _NAMES},
+        optional={"streaming": st.booleans(), "public": st.booleans(), "labels": _LABELS},
+    )
+    return st.lists(one, max_size=3, unique_by=lambda route: route["name"]).map(
+        lambda found: [{**route, "path": f"/{route['name']}"} for route in found]
+    )
+
+
+def services() -> st.SearchStrategy[dict[str, Any]]:
+    """One service, as people write it."""
+    hosts = st.sampled_from(("db1.internal", "10.0.0.5", "[2001:db8::1]"))
+    return st.fixed_dictionaries(
+        {"address": st.builds("{}:{}".format, hosts, st.integers(1, 65_535))},
+        optional={
+            "protocol": st.sampled_from(("ssh", "postgres", "redis", "mysql", "tcp", "x-own")),
+            "labels": _LABELS,
+            "allow": _ALLOW,
+            "owner": st.just("ada"),
+            "segment": st.just("prod"),
+            "staleness_max_s": st.integers(5, 86_400),
+            "streams": stream_limits(),
+        },
+    )
+
+
+def apps() -> st.SearchStrategy[dict[str, Any]]:
+    """One app, as people write it, with what its streams may do."""
+    return st.fixed_dictionaries(
+        {"upstream": st.just("http://127.0.0.1:9001")},
+        optional={
+            "upgrades": st.lists(st.sampled_from(("websocket", "spdy/3.1", "tcp")), unique=True),
+            "http2": st.booleans(),
+            "streams": stream_limits(),
+            "labels": _LABELS,
+            "allow": _ALLOW,
+            "routes": routes(),
+        },
+    )
+
+
+@st.composite
+def limen_yaml_trees(draw: st.DrawFn) -> dict[str, Any]:
+    """The content of a `limen.yaml` that is right."""
+    names = draw(st.lists(_NAMES, max_size=5, unique=True))
+    cut = draw(st.integers(0, len(names)))
+    return {
+        "domain": "corp.example",
+        "segments": {"prod": {}},
+        "apps": {name: draw(apps()) for name in names[:cut]},
+        "services": {name: draw(services()) for name in names[cut:]},
+        "streams": draw(stream_limits()),
+    }

@@ -45,10 +45,16 @@ RESOURCES: Mapping[str, tuple[str, ...]] = {
     "App::wiki": (),
     "App::payroll": ("Label::phi", "Segment::prod-data"),
     "App::limen": (),
+    "Service::ledger-db": ("Label::phi", "Segment::prod-data"),
+    "Service::bastion": (),
     "Route::payroll/exports": ("App::payroll",),
     "Route::wiki/edit": ("App::wiki", "Label::phi"),
 }
 
+KINDS = {
+    "Service::ledger-db": {"protocol": "postgres", "port": 5432},
+    "Service::bastion": {"protocol": "ssh", "port": 22},
+}
 OWNERS = {"App::payroll": "ada", "App::wiki": "nobody-known"}
 
 
@@ -62,6 +68,7 @@ def entity_table(**extra: Entity) -> dict[EntityRef, Entity]:
     }
     for name, parents in RESOURCES.items():
         attrs = {"owner": {"__entity": {"type": "User", "id": OWNERS[name]}}} if name in OWNERS else {}
+        attrs |= KINDS.get(name, {})
         table[ref(name)] = Entity(ref(name), attrs, tuple(ref(parent) for parent in parents))
     return table | {entity.ref: entity for entity in extra.values()}
 
@@ -119,7 +126,7 @@ def device(
 
 
 def resource(name: str = "App::wiki") -> Closure:
-    """An app or route of the catalogue."""
+    """An app, route or service of the catalogue."""
     return close_entity(ref(name), {**TABLE, **{e.ref: e for e in person("ada").entities}}.get)
 
 

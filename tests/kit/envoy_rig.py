@@ -4,6 +4,7 @@ Everything runs on one event loop in a thread, so that tests are plain functions
 """
 
 import asyncio
+import re
 import socket
 import ssl
 import tempfile
@@ -15,14 +16,20 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import h11
+import msgspec
+from envoy_h2 import H2Client
+from envoy_leash import FakeLeash, Verdict
+from envoy_peers import Peer
 
 from limen.core.catalogue import AppConfig, Catalogue
 from limen.core.clock import SystemClock
 from limen.core.record import OutcomeRecord
 from limen.enforcement.certificates import CertificateFolder
+from limen.enforcement.envoy.admin import EnvoyAdmin
 from limen.enforcement.envoy.binary import find_envoy
 from limen.enforcement.envoy.settings import EnvoySettings
 from limen.enforcement.envoy.supervise import EnvoySupervisor
+from limen.enforcement.envoy.swap import ConfigurationSwap, until
 
 T = TypeVar("T")
 DOMAIN = "limen.localhost"
@@ -87,12 +94,14 @@ class FakeServer:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
-    async def listen(self, *, path: Path | None = None, tls: ssl.SSLContext | None = None) -> int:
+    async def listen(
+        self, *, path: Path | None = None, tls: ssl.SSLContext | None = None, port: int = 0
+    ) -> int:
         if path is not None:
             path.unlink(missing_ok=True)  # noqa: ASYNC240
             self._server = await asyncio.start_unix_server(self._serve, path)
             return 0
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=tls)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
@@ -177,6 +186,7 @@ class Rig:
             **settings,
         )
         self.check = FakeServer(Answer(200))
+        self.leash = FakeLeash()
         self.control = FakeServer(Answer(200, (("content-type", "text/plain"),), b"control"))
         self.app = FakeServer(Answer(200, (("content-type", "text/plain"),), b"app"))
         self.app_port = 0
@@ -186,7 +196,7 @@ class Rig:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rig", daemon=True)
         self.envoy: EnvoySupervisor
-        self.extra: list[FakeServer] = []
+        self.extra: list[FakeServer | Peer | FakeLeash] = []
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
@@ -203,6 +213,7 @@ class Rig:
     def start(self, make: Callable[["Rig"], Catalogue]) -> None:
         self._thread.start()
         self.run(self.check.listen(path=self.settings.check_socket))
+        self.run(self.leash.listen(self.settings.leash_socket))
         self.run(self.control.listen(path=self.settings.control_socket))
         self.app_port = self.run(self.app.listen())
         self.catalogue = make(self)
@@ -214,6 +225,18 @@ class Rig:
         self.run(self.envoy.start(self.catalogue))
         self.run(self.envoy.wait_ready())
 
+    def beside(self, peer: Peer) -> int:
+        """Start a server that ends with the rig; return its port."""
+        self.extra.append(peer)
+        return self.run(peer.listen())
+
+    def decided_by(self, slot: str) -> EnvoySettings:
+        """Have check and leash of `slot` asked from now on; return the settings that name their sockets."""
+        settings = msgspec.structs.replace(self.settings, slot=slot)
+        swap = ConfigurationSwap(settings, EnvoyAdmin(settings.admin_socket), list)
+        self.run(swap.move())
+        return settings
+
     def another_app(self, tls: ssl.SSLContext | None = None) -> tuple[FakeServer, int]:
         server = FakeServer(Answer(200, (), b"another"))
         self.extra.append(server)
@@ -224,6 +247,7 @@ class Rig:
             self.run(self.envoy.stop())
         for server in (self.check, self.control, self.app, *self.extra):
             self.run(server.close())
+        self.run(self.leash.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -232,6 +256,8 @@ class Rig:
         for server in (self.check, self.control, self.app):
             server.seen.clear()
             server.answer = lambda seen, server=server: server.default  # type: ignore[misc]
+        self.leash.held.clear()
+        self.leash.verdict = lambda headers: Verdict()
 
     def allow(self, *headers: tuple[str, str]) -> None:
         self.check.answer = lambda seen: Answer(200, headers)
@@ -248,6 +274,11 @@ class Rig:
         context.set_alpn_protocols([alpn])
         plain = socket.create_connection(("127.0.0.1", self.port), WAIT_S)
         return context.wrap_socket(plain, server_hostname=sni)
+
+    def h2(self, host: str = f"wiki.{DOMAIN}") -> H2Client:
+        connection = self.connect(host, alpn="h2")
+        assert connection.selected_alpn_protocol() == "h2"
+        return H2Client(connection)
 
     def raw(self, request: bytes, sni: str = f"wiki.{DOMAIN}", method: str = "GET") -> Reply:
         with self.connect(sni) as connection:
@@ -274,6 +305,16 @@ class Rig:
             lines.append(f"Content-Length: {len(body)}")
         head = "\r\n".join([*lines, "", ""]).encode("latin-1")
         return self.raw(head + (body or b""), sni or host, method)
+
+    def counted(self, name: str, least: int, *, most: int | None = None) -> bool:
+        """Wait until Envoy's statistic `name` has a value."""
+        admin = EnvoyAdmin(self.settings.admin_socket)
+
+        async def there() -> bool:
+            found = await admin.stats(f"^{re.escape(name)}$")
+            return bool(found) and least <= int(found[name]) <= (most if most is not None else 1 << 62)
+
+        return self.run(until(there, 2 * WAIT_S))
 
     def eventually(self, true: Callable[[], bool], timeout_s: float = WAIT_S) -> bool:
         async def look() -> bool:

@@ -3,15 +3,20 @@
 # ruff: noqa: E501 (a policy or a test reads better on one line)
 
 import itertools
+from typing import Any
 
 import msgspec
+import yaml
+from engine_strategies import limen_yaml_trees
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from limen.core.catalogue import StreamLimits
 from limen.core.errors import BundleRefused
 from limen.engine.bundle import bundle_id, parse_bundle
 from limen.engine.bundle_tests import run_tests
 from limen.engine.lint import lint
+from limen.engine.policies import compile_policies
 from limen.engine.starter import starter_files
 
 GOOD = starter_files("corp.example")
@@ -35,11 +40,11 @@ atoms = st.one_of(
     st.builds('(principal is User && principal.kind == "{}")'.format, st.sampled_from(["employee", "nobody"])),
     st.builds('resource in Label::"{}"'.format, st.sampled_from(["phi", "pii"])),
     st.builds('principal in Group::"{}"'.format, st.sampled_from(["a", "b"])),
-    st.builds('action == Action::"{}"'.format, st.sampled_from(["read", "write", "admin"])),
+    st.builds('action == Action::"{}"'.format, st.sampled_from(["read", "write", "admin", "connect"])),
     st.sampled_from(
         ["true", "false", "context has device", "(context has device && context.device.compliant)",
          "principal is Workload", "resource is Route", "context.network.anonymizer",
-         "context.network.anonymizer == false", "1 + 1 == 2", 'resource == App::"one"', "(!(context has device))"]
+         "context.network.anonymizer == false", "1 + 1 == 2", "resource is Service", '(resource is Service && resource.protocol == "ssh")', 'resource == App::"one"', "(!(context has device))"]
     ),
 )  # fmt: skip
 
@@ -57,8 +62,8 @@ conditions = st.recursive(
 scopes = st.builds(
     "{}, {}, {}".format,
     st.sampled_from(["principal", "principal is User", 'principal in Group::"a"', 'principal is Workload in Group::"b"']),
-    st.sampled_from(["action", 'action == Action::"write"', 'action in [Action::"read", Action::"admin"]']),
-    st.sampled_from(["resource", "resource is Route", 'resource in App::"one"', 'resource in Label::"phi"', 'resource == App::"two"']),
+    st.sampled_from(["action", 'action == Action::"write"', 'action in [Action::"read", Action::"admin"]', 'action == Action::"connect"', 'action in Action::"access"']),
+    st.sampled_from(["resource", "resource is Route", 'resource in App::"one"', 'resource in Label::"phi"', 'resource == App::"two"', 'resource is Service', 'resource == Service::"db"', 'resource in Segment::"data"']),
 )  # fmt: skip
 
 SUBJECTS = ("{groups: [a]}", "{groups: [a, b]}", "{workload: w, groups: [b]}", "{kind: partner}")
@@ -68,7 +73,8 @@ SESSIONS = ("aal: 1, auth_age: 0", "aal: 2, auth_age: 2", "aal: 3, auth_age: 3",
 
 def _grid() -> str:
     """Write a test for every hour, and everything else in turn, so that few are alike."""
-    kinds = list(itertools.product(SUBJECTS, ("read", "write", "admin"), ("one", "two", "two/part")))
+    web = itertools.product(SUBJECTS, ("read", "write", "admin"), ("one", "two", "two/part"))
+    kinds = [*web, *itertools.product(SUBJECTS, ("connect",), ("db", "shell"))]
     lines = []
     for number, (hour, (subject, action, resource)) in enumerate(itertools.product(range(24), kinds)):
         context = (
@@ -85,6 +91,10 @@ domain: d.example
 apps:
   one: {upstream: "http://h:1", labels: [pii]}
   two: {upstream: "http://h:1", labels: [phi], routes: [{name: part, path: /p, labels: [pii]}]}
+services:
+  db: {address: "h:5432", protocol: postgres, labels: [phi], segment: data}
+  shell: {address: "h:22", protocol: ssh, labels: [pii]}
+segments: {data: {in: prod}}
 """
 
 
@@ -126,6 +136,35 @@ def test_b1_all_or_nothing(path: str, at: int, written: str, cut: int) -> None:
             assert finding.remedy
     else:
         run_tests(bundle)
+
+
+@settings(max_examples=150, deadline=None)
+@given(limen_yaml_trees())
+def test_what_is_written_is_what_is_parsed(tree: dict[str, Any]) -> None:
+    bundle = parse_bundle({"limen.yaml": yaml.safe_dump(tree, sort_keys=False)})
+    found = bundle.catalogue
+    assert (list(found.apps), list(found.services)) == (list(tree["apps"]), list(tree["services"]))
+    usual = msgspec.structs.replace(StreamLimits(), **tree["streams"])
+    for name, app in found.apps.items():
+        wrote = tree["apps"][name]
+        assert app.upgrades == tuple(wrote.get("upgrades", ("websocket",)))
+        assert app.http2 == wrote.get("http2", False)
+        assert app.streams == msgspec.structs.replace(usual, **wrote.get("streams", {}))
+        streaming = [route["name"] for route in wrote.get("routes", ()) if route.get("streaming")]
+        assert [route.name for route in app.routes if route.streaming] == streaming
+    for name, service in found.services.items():
+        wrote = tree["services"][name]
+        host = f"[{service.address}]" if ":" in service.address else service.address
+        assert f"{host}:{service.port}" == wrote["address"]
+        assert service.host == f"{name}.corp.example"
+        assert service.protocol == wrote.get("protocol", "tcp")
+        usual_s = 30 if wrote.get("labels") else 300
+        assert service.staleness_max_s == wrote.get("staleness_max_s", usual_s)
+        assert service.streams == msgspec.structs.replace(usual, **wrote.get("streams", {}))
+    allowed = {f"allow:{name}:{who}" for part in ("apps", "services") for name, wrote in tree[part].items() for who in wrote.get("allow", ())}  # fmt: skip
+    assert {policy.id for policy in bundle.policies} == allowed
+    assert len(bundle.policies) == len(allowed)
+    compile_policies(bundle)
 
 
 @given(

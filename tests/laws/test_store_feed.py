@@ -1,13 +1,13 @@
 """Laws of the change feed (F1 atomic, F2 ordered) under generated histories of the directory."""
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select
+from store_backends import PRODUCTS, new_database
 
 from limen.core.changes import BundleFact, Change, Projection, SecretFact, Snapshot
 from limen.core.clock import FakeClock
@@ -72,8 +72,8 @@ HISTORIES = st.lists(st.lists(steps(), min_size=1, max_size=4), max_size=12)
 
 
 @contextmanager
-def new_store() -> Iterator[Store]:
-    with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "limen.db", FakeClock()) as store:
+def new_store(product: str) -> Iterator[Store]:
+    with new_database(product) as url, Store.open(url, FakeClock()) as store:
         yield store
 
 
@@ -126,47 +126,65 @@ def follow(replica: Replica, changes: Iterable[Change]) -> Replica:
     return replica
 
 
-@settings(max_examples=40, deadline=None)
-@given(HISTORIES)
-def test_f1_atomic(history: list[list[Step]]) -> None:
+EXAMPLES = {"sqlite": 40, "postgresql": 8}
+"""A database of its own for each example costs more there than the example."""
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_f1_atomic(product: str) -> None:
     """No row changes without its change record, no record without its row."""
-    with new_store() as store:
-        for snapshot in play(store, history):
-            told = {key: value for key, (_, value) in as_replica(snapshot).items()}
-            with store.read() as connection:
-                stored = sealed(connection)
-                assert {k: v for k, v in told.items() if k[0] != "secret"} == derived(connection)
-            for (kind, name), value in told.items():
-                if kind == "secret":
-                    assert isinstance(value, SecretFact)
-                    assert stored[name] == value.sealed
+
+    @settings(max_examples=EXAMPLES[product], deadline=None)
+    @given(HISTORIES)
+    def holds(history: list[list[Step]]) -> None:
+        with new_store(product) as store:
+            for snapshot in play(store, history):
+                told = {key: value for key, (_, value) in as_replica(snapshot).items()}
+                with store.read() as connection:
+                    stored = sealed(connection)
+                    assert {k: v for k, v in told.items() if k[0] != "secret"} == derived(connection)
+                for (kind, name), value in told.items():
+                    if kind == "secret":
+                        assert isinstance(value, SecretFact)
+                        assert stored[name] == value.sealed
+
+    holds()
 
 
-@settings(max_examples=40, deadline=None)
-@given(HISTORIES, st.integers(1, 7))
-def test_f2_ordered(history: list[list[Step]], limit: int) -> None:
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_f2_ordered(product: str) -> None:
     """A replica that has applied seq N equals the snapshot at N."""
-    with new_store() as store:
-        snapshots = {0: store.snapshot()} | {s.seq: s for s in play(store, history)}
-        changes = store.changes_since(0)
-        assert [c.seq for c in changes] == list(range(1, store.head() + 1))
-        for start in snapshots.values():
-            replica, at = as_replica(start), start.seq
-            while page := store.changes_since(at, limit):
-                follow(replica, page)
-                at = page[-1].seq
-                assert at == page[-1].tx
-                if at in snapshots:
-                    assert replica == as_replica(snapshots[at])
-            assert at == store.head()
+
+    @settings(max_examples=EXAMPLES[product], deadline=None)
+    @given(HISTORIES, st.integers(1, 7))
+    def holds(history: list[list[Step]], limit: int) -> None:
+        with new_store(product) as store:
+            snapshots = {0: store.snapshot()} | {s.seq: s for s in play(store, history)}
+            changes = store.changes_since(0)
+            assert [c.seq for c in changes] == list(range(1, store.head() + 1))
+            for start in snapshots.values():
+                replica, at = as_replica(start), start.seq
+                while page := store.changes_since(at, limit):
+                    follow(replica, page)
+                    at = page[-1].seq
+                    assert at == page[-1].tx
+                    if at in snapshots:
+                        assert replica == as_replica(snapshots[at])
+                assert at == store.head()
+
+    holds()
 
 
-@settings(max_examples=25, deadline=None)
-@given(HISTORIES)
-def test_f2_the_version_of_an_entity_is_the_seq_of_its_last_change(history: list[list[Step]]) -> None:
-    with new_store() as store:
-        for _ in play(store, history):
-            pass
-        last = {(c.kind, c.id): c for c in store.changes_since(0)}
-        live = {key: (c.seq, c.value) for key, c in last.items() if c.value is not None}
-        assert live == as_replica(store.snapshot())
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_f2_the_version_of_an_entity_is_the_seq_of_its_last_change(product: str) -> None:
+    @settings(max_examples=EXAMPLES[product], deadline=None)
+    @given(HISTORIES)
+    def holds(history: list[list[Step]]) -> None:
+        with new_store(product) as store:
+            for _ in play(store, history):
+                pass
+            last = {(c.kind, c.id): c for c in store.changes_since(0)}
+            live = {key: (c.seq, c.value) for key, c in last.items() if c.value is not None}
+            assert live == as_replica(store.snapshot())
+
+    holds()

@@ -4,10 +4,12 @@ The same reader follows control's socket and replays the local file, so there is
 replica comes about.
 """
 
-from limen.administrator.feed_wire import Answer, Bye, FromControl, Pong, Ready, Resume, Rows, Start, Tx
+from limen.administrator.feed_wire import Bye, FromControl, Pong, Ready, Resume, Rows, Start, Tx, Unknown
 from limen.administrator.projections import Projections
 from limen.administrator.replica import Replica
 from limen.core.errors import Invalid, Unavailable
+
+UNANSWERED_MAX = 100  # pings that wait for their pong, or for their head; older ones are given up
 
 
 class FeedReader:
@@ -28,12 +30,15 @@ class FeedReader:
     def note_ping(self, n: int, sent_at: float) -> None:
         """Remember when ping `n` was sent. Call it before the bytes leave (law F3)."""
         self._sent[n] = sent_at
+        while len(self._sent) > UNANSWERED_MAX:
+            del self._sent[next(iter(self._sent))]
 
-    def read(self, message: FromControl) -> None:
+    def read(self, message: FromControl | Unknown) -> None:
         """Apply one message.
 
         Raises:
-            Invalid: it does not fit what came before (`FEED_GAP`, `FEED_BROKEN`).
+            Invalid: it does not fit what came before (`FEED_GAP`, `FEED_BROKEN`), or is older than what
+                the replica has seen of the same epoch (`FEED_BEHIND`).
             Unavailable: control refuses this gateway.
         """
         match message:
@@ -44,9 +49,9 @@ class FeedReader:
             case Pong(n, seq):
                 sent_at = self._sent.pop(n, None)
                 if self.synced and sent_at is not None and not self._replica.confirm(sent_at, seq):
-                    self._late.append((seq, sent_at))
+                    self._late = [*self._late[1 - UNANSWERED_MAX :], (seq, sent_at)]
             case Start():
-                self._start, self._rows, self.synced = message, Projections(), False
+                self._begin(message)
             case Rows(rows):
                 self._require(self._start is not None, "rows outside a snapshot")
                 for version, value in rows:
@@ -56,10 +61,21 @@ class FeedReader:
             case Resume(epoch):
                 self._require(epoch == self._replica.epoch, "another epoch")
                 self.synced = True
-            case Answer():
-                pass  # the client's own business: by now the replica has what was asked for
-            case Bye(reason):
-                raise Unavailable(reason, remedy="Look at control's log.", code="FEED_REFUSED")
+            case Bye(reason, code, remedy):
+                raise Unavailable(reason, remedy=remedy or "Look at control's log.", code=code)
+            case _:
+                pass  # the client's own business, or a kind of a later release
+
+    def _begin(self, start: Start) -> None:
+        """Begin a snapshot. One from before what was applied would bring ended sessions back (law F4)."""
+        replica = self._replica
+        if start.epoch == replica.epoch and start.seq < replica.seq:
+            raise Invalid(
+                f"Control offers the state at {start.seq}, and this gateway has seen {replica.seq} of it.",
+                remedy="Wait until control has caught up, or restart control if its database was restored.",
+                code="FEED_BEHIND",
+            )
+        self._start, self._rows, self.synced = start, Projections(), False
 
     def _complete(self, seq: int) -> None:
         start = self._start
@@ -67,6 +83,7 @@ class FeedReader:
         assert start is not None
         self._replica.adopt(self._rows, start.epoch, start.seq)
         self._start, self._rows, self.synced = None, Projections(), True
+        self._confirm_late()
 
     def _confirm_late(self) -> None:
         self._late = [(head, sent) for head, sent in self._late if not self._replica.confirm(sent, head)]

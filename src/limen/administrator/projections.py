@@ -47,6 +47,7 @@ class Projections:
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, Row]] = {kind: {} for kind in KINDS.values()}
         self._methods: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._cookies: dict[str, tuple[str, ...]] = {}  # session -> its app sessions of kind `cookie`
         self.grants: dict[EntityRef, dict[str, Grant]] = {}
 
     def put(self, version: int, value: Projection) -> None:
@@ -58,13 +59,19 @@ class Projections:
             grant = Grant(value.id, principal, value.actions, EntityRef(*value.resource), value.expires_at)
             self.grants.setdefault(principal, {})[value.id] = grant
         value = self._compact(value)
+        if isinstance(value, AppSessionFact):
+            self._forget_cookie(value.id)
+            if value.kind == "cookie":
+                self._cookies[value.parent] = (*self.cookies(value.parent), value.id)
         self._rows[kind][value.id] = (version, value)
 
     def drop(self, kind: str, row_id: str) -> None:
-        """Remove a row, if it is there."""
+        """Remove a row, if it is there. Kinds of a later release have none."""
         if kind == "grant":
             self._forget_grant(row_id)
-        self._rows[kind].pop(row_id, None)
+        if kind == "app_session":
+            self._forget_cookie(row_id)
+        self._rows.get(kind, {}).pop(row_id, None)
 
     def get(self, kind: str, row_id: str) -> Row | None:
         """Return a row."""
@@ -79,6 +86,10 @@ class Projections:
         """Yield the rows of a kind with their ids."""
         yield from self._rows[kind].items()
 
+    def cookies(self, session_id: str) -> tuple[str, ...]:
+        """Return the ids of the app sessions of kind `cookie` below a session."""
+        return self._cookies.get(session_id, ())
+
     def ordered(self) -> tuple[Row, ...]:
         """Return all rows, ordered by kind and id."""
         return tuple(row for kind in sorted(self._rows) for _, row in sorted(self._rows[kind].items()))
@@ -91,6 +102,15 @@ class Projections:
             del held[grant_id]
             if not held:
                 del self.grants[principal]
+
+    def _forget_cookie(self, token_hash: str) -> None:
+        known = self.value("app_session", token_hash)
+        if known is not None and known.kind == "cookie":
+            rest = tuple(other for other in self._cookies[known.parent] if other != token_hash)
+            if rest:
+                self._cookies[known.parent] = rest
+            else:
+                del self._cookies[known.parent]
 
     def _compact(self, value: Projection) -> Projection:
         """Return an equal value that shares what many rows repeat."""

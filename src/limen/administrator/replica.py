@@ -73,15 +73,20 @@ class Replica:
     # --- the feed --------------------------------------------------------------------------------
 
     def apply_snapshot(self, snapshot: Snapshot) -> None:
-        """Forget everything and hold exactly `snapshot`. The age is unknown until confirmed."""
+        """Forget everything and hold exactly `snapshot`: see `adopt`."""
         rows = Projections()
         for version, value in snapshot.values:
             rows.put(version, value)
         self.adopt(rows, snapshot.epoch, snapshot.seq)
 
     def adopt(self, rows: Projections, epoch: str, seq: int) -> None:
-        """Forget everything and hold exactly `rows`, which are all there is at `seq` of `epoch`."""
-        self._confirmed_at = None
+        """Forget everything and hold exactly `rows`, which are all there is at `seq` of `epoch`.
+
+        Of the same epoch and no older, they hold everything that the rows before them held, so the age
+        stays what it was: a gateway that catches up by a snapshot closes nothing. Else it is unknown.
+        """
+        if epoch != self.epoch or seq < self.seq:
+            self._confirmed_at = None
         self.epoch, self.seq = epoch, seq
         self._reset(rows)
         self._announce(Touched(frozenset(KINDS.values()), everything=True))
@@ -166,6 +171,11 @@ class Replica:
         """Return the app session of a token's hash. Its parent may have ended: ask `session` too."""
         found: AppSessionFact | None = self._rows.value("app_session", token_hash)
         return found
+
+    def cookie_sessions(self, session_id: str) -> Iterator[AppSessionFact]:
+        """Yield the app sessions of a browser below a single sign-on session."""
+        for token_hash in self._rows.cookies(session_id):
+            yield self._rows.value("app_session", token_hash)
 
     def session(self, session_id: str) -> SessionFact | None:
         """Return a single sign-on session that has not been ended."""

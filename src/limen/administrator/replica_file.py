@@ -3,6 +3,9 @@
 The file is the feed as it was received: a snapshot, then one line per transaction. A line that a crash
 cut off is left out, and everything behind it. The age stands in a file of its own, together with the
 position that it vouches for: a file that lost its tail has no age, and is too old for every decision.
+
+The file says which release wrote it: another release may know kinds of projections that this one left
+out, so it serves from the file and asks control for everything anew (`ReplicaFile.foreign`).
 """
 
 import os
@@ -11,6 +14,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from limen import __version__
 from limen.administrator.feed_reader import FeedReader
 from limen.administrator.feed_wire import (
     ROWS_PER_LINE,
@@ -45,7 +49,11 @@ class Age(msgspec.Struct, frozen=True):
 
 
 class ReplicaFile:
-    """The file `replica.feed` and its age, in a private folder."""
+    """The file `replica.feed` and its age, in a private folder.
+
+    Attributes:
+        foreign: what was loaded was written by another release, which may have left out what it did not know.
+    """
 
     def __init__(self, folder: Path, clock: Clock, boot_id: str) -> None:
         self._path = folder / "replica.feed"
@@ -56,6 +64,7 @@ class ReplicaFile:
         self._base_bytes = 0
         self._tail_bytes = 0
         self._noted_at = -AGE_EVERY_S
+        self.foreign = False
 
     def load(self, replica: Replica) -> bool:
         """Fill `replica` from the file, age included. Returns whether there was anything."""
@@ -65,7 +74,10 @@ class ReplicaFile:
                 for line in lines:
                     if not line.endswith(b"\n"):
                         break
-                    reader.read(parse_from_control(line))
+                    message = parse_from_control(line)
+                    if isinstance(message, Start):
+                        self.foreign = message.release != __version__
+                    reader.read(message)
         except FileNotFoundError:
             return False
         except Invalid as error:
@@ -80,7 +92,7 @@ class ReplicaFile:
         snapshot = replica.snapshot()
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(render_line(Start(snapshot.epoch, snapshot.seq)))
+            file.write(render_line(Start(snapshot.epoch, snapshot.seq, __version__)))
             for first in range(0, len(snapshot.values), ROWS_PER_LINE):
                 file.write(render_line(Rows(snapshot.values[first : first + ROWS_PER_LINE])))
             file.write(render_line(Ready(snapshot.seq)))
@@ -88,6 +100,7 @@ class ReplicaFile:
         fresh.replace(self._path)
         self.close()
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self.foreign = False
 
     def append(self, message: Tx, replica: Replica) -> None:
         """Add a transaction that `replica` has applied."""

@@ -1,6 +1,11 @@
 """Bodies of admin API calls: a field that nobody knows is an error, never left out in silence."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+"""A reason that must be given: what it stands for changes what somebody may do, at once."""
 
 
 class Body(BaseModel):

@@ -64,6 +64,10 @@ class AdminClient:
 
     def send(self, method: str, path: str, **options: Any) -> Any:
         """Send one request; `options` are httpx's."""
+        return self.send_for_headers(method, path, **options)[0]
+
+    def send_for_headers(self, method: str, path: str, **options: Any) -> tuple[Any, Mapping[str, str]]:
+        """Send one request; return the answer with its headers."""
         try:
             response = self._http.request(method, path, **options)
         except httpx.TimeoutException:
@@ -73,7 +77,7 @@ class AdminClient:
         except httpx.TransportError:
             raise self._gone() from None
         if response.is_success:
-            return response.json() if response.content else None
+            return (response.json() if response.content else None), response.headers
         raise _refusal(response)
 
     def _gone(self) -> Unavailable:

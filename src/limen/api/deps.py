@@ -12,6 +12,7 @@ from limen.administrator.authority import Authority
 from limen.administrator.desk import Desk
 from limen.administrator.ledger import Ledger
 from limen.administrator.policies import HOST_OPERATOR, PolicyAdministrator
+from limen.api.gateway_office import GatewayOffice
 from limen.api.peer import verify_peer
 from limen.core.clock import Clock
 from limen.core.errors import Refused
@@ -22,7 +23,10 @@ from limen.store.sealing import Sealer
 
 @dataclass(frozen=True)
 class AdminDeps:
-    """The parts of a running control."""
+    """The parts of a running control.
+
+    `committed_at` is the instant of the last commit, by which revocation is measured.
+    """
 
     store: Store
     clock: Clock
@@ -35,6 +39,8 @@ class AdminDeps:
     status: Callable[[], dict[str, Any]]
     ready: Callable[[], bool]
     registry: CollectorRegistry
+    gateways: GatewayOffice | None = None
+    committed_at: Callable[[], float] = float
 
 
 def find_deps(request: Request) -> AdminDeps:

@@ -13,6 +13,7 @@ from limen.administrator.links import make_link as make_enrolment_link
 from limen.administrator.session_life import SessionEvent
 from limen.api.body import Body
 from limen.api.deps import Actor, AdminDeps, Deps, decided
+from limen.api.grants import grants_of
 from limen.core.catalogue import CEDAR_TYPES
 from limen.core.entities import Kind, Status
 from limen.core.errors import Invalid
@@ -36,12 +37,16 @@ class NewPerson(Body):
 
 
 class PersonChange(Body):
-    """The fields of a person to change; those left out stay. An attribute that is null is removed."""
+    """The fields of a person to change; those left out stay. An attribute that is null is removed.
+
+    `quarantined` denies a person everything and leaves their sessions; it needs a reason.
+    """
 
     name: str | None = None
     email: str | None = None
     status: Status | None = None
     kind: Kind | None = None
+    quarantined: bool | None = None
     expires_at: float | None = None
     attributes: dict[str, str | int | bool | None] | None = None
     reason: str = ""
@@ -112,26 +117,38 @@ def import_people(body: Import, deps: Deps, actor: Actor) -> dict[str, Any]:
 
 @router.get("/v1/people/{person}", summary="Show a person", **decided("read", "people"))
 def show_person(person: str, deps: Deps) -> dict[str, Any]:
-    """Return a person with factors and live sessions."""
+    """Return a person with factors, live sessions, and the grants that reach them."""
     with deps.store.read() as connection:
         found = directory.get_person(connection, person)
         credentials = load_credentials(connection, person)
         live = sessions.list_sessions(connection, person)
     factors = sorted(credentials.second_factors) if credentials else []
-    return {**msgspec.to_builtins(found), "second_factors": factors, "sessions": [one.id for one in live]}
+    more = {
+        "second_factors": factors,
+        "sessions": [one.id for one in live],
+        "grants": grants_of(deps, person),
+    }
+    return {**msgspec.to_builtins(found), **more}
 
 
 @router.patch("/v1/people/{person}", summary="Change a person", **decided("admin", "people"))
 def change_person(person: str, body: PersonChange, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Change a person; what they may do follows at once."""
     given = body.model_dump(exclude_unset=True, exclude={"reason", "attributes"})
+    empty = sorted(field for field, value in given.items() if value is None and field != "expires_at")
+    if empty:
+        raise Invalid(f"{empty[0]}: it cannot be null.", remedy="Leave the field out to keep what it is.")
+    if "quarantined" in given and not body.reason.strip():
+        raise Invalid("reason: a quarantine, and its end, need a reason.", remedy="Say why, in a sentence.")
     with deps.ledger.entry(actor, body.reason) as entry:
+        standing = _standing(directory.get_person(entry.tx.connection, person))
         if body.attributes is not None:
             _demand_declared(body.attributes, deps.authority.active().catalogue.attribute_types)
             before = directory.get_person(entry.tx.connection, person).attributes
             merged = {**before, **body.attributes}
             given["attributes"] = {key: value for key, value in merged.items() if value is not None}
         found = directory.update_person(entry.tx, person, **given)
+        _note_standing(entry, person, standing, _standing(found))
         if found.status is not Status.ACTIVE:
             end_sessions(entry, deps, person, body.reason or f"{person} is {found.status}")
     return dict(msgspec.to_builtins(found))
@@ -147,6 +164,21 @@ def make_link(person: str, body: NewLink, deps: Deps, actor: Actor) -> dict[str,
     """
     link = make_enrolment_link(deps.desk, person, actor=actor, reason=body.reason, reset=body.reset)
     return {"enrolment_link": link.reveal()}
+
+
+def _standing(person: directory.Person) -> dict[str, Any]:
+    return {"status": str(person.status), "quarantined": person.quarantined}
+
+
+def _note_standing(entry: Entry, person: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Record that somebody was suspended, quarantined, released or ended: each under a name of its own."""
+    kinds = []
+    if before["status"] != after["status"]:
+        kinds.append("released" if after["status"] == Status.ACTIVE else after["status"])
+    if before["quarantined"] != after["quarantined"]:
+        kinds.append("quarantined" if after["quarantined"] else "released")
+    for kind in dict.fromkeys(kinds):
+        entry.note(f"person.{kind}", target=person, before=before, after=after)
 
 
 def end_sessions(entry: Entry, deps: AdminDeps, person: str, why: str) -> int:

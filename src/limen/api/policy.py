@@ -58,7 +58,7 @@ def show_policy(deps: Deps) -> dict[str, Any]:
 
 @router.get("/v1/resources", summary="List resources", **decided("read", "policy"))
 def list_resources(deps: Deps) -> list[dict[str, Any]]:
-    """Return every app and route of the catalogue."""
+    """Return every app, route and service of the catalogue."""
     found = catalogue_entities(deps.authority.active().catalogue)
     return [
         {"id": ref.id, "type": ref.type, "in": [str(parent) for parent in entity.parents]}

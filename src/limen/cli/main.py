@@ -7,9 +7,24 @@ import sys
 
 import typer
 
-from limen.cli import decisions, groups, people, policy, secrets, sessions, start, token
+from limen.cli import (
+    conformance,
+    connect,
+    db,
+    decisions,
+    gateways,
+    grants,
+    groups,
+    people,
+    policy,
+    secrets,
+    sessions,
+    start,
+    streams,
+    token,
+)
 from limen.cli.output import print_error
-from limen.core.errors import LimenError
+from limen.core.errors import LimenError, Unavailable
 
 app = typer.Typer(
     name="limen",
@@ -19,13 +34,19 @@ app = typer.Typer(
     help="Zero-trust access: every request decided, every decision explained.",
 )
 start.register(app)
+connect.register(app)
 token.register(app)
+gateways.register(start.gateway_app)
 app.add_typer(people.app, name="user")
 app.add_typer(groups.app, name="group")
+app.add_typer(grants.app, name="grant")
 app.add_typer(policy.app, name="policy")
 app.add_typer(sessions.app, name="session")
+app.add_typer(streams.app, name="stream")
 app.add_typer(decisions.app, name="decisions")
 app.add_typer(secrets.app, name="secret")
+app.add_typer(conformance.app, name="conformance")
+app.add_typer(db.app, name="db")
 
 
 def main() -> None:
@@ -35,6 +56,12 @@ def main() -> None:
     except LimenError as error:
         print_error(error)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        missing = explain_missing(error)
+        if missing is None:
+            raise
+        print_error(missing)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -43,6 +70,26 @@ def main() -> None:
     except OSError as error:
         print_error(describe_os_error(error))
         sys.exit(1)
+
+
+POSIX_MODULES = frozenset({"fcntl", "grp", "pwd", "resource", "termios"})
+
+
+def explain_missing(error: ModuleNotFoundError) -> LimenError | None:
+    """Return what to install for a command whose parts are not here; None for a fault of Limen's own.
+
+    `pip install limen` brings the client alone: `login`, `logout`, `status`, `connect`.
+    """
+    name = (error.name or "").partition(".")[0]
+    if name in POSIX_MODULES:
+        return Unavailable("This command runs on Linux alone.", remedy="Run it on the machine of the system.")
+    if not name or name == "limen":
+        return None
+    return Unavailable(
+        f"This command needs the server's parts: {name} is not installed.",
+        remedy="Install them: pip install 'limen[server]'",
+        code="NO_SERVER_PARTS",
+    )
 
 
 def describe_os_error(error: OSError) -> LimenError:

@@ -21,6 +21,7 @@ StateOption = Annotated[
     typer.Option("--state", help="The system's state folder. Else LIMEN_STATE, else this folder's bundle."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WhyOption = Annotated[str, typer.Option("--reason", help="Why; required, stands in the journal.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; stands in the journal.")]
 
 INSTANT_MIN = 1e9  # greater floats in listings are instants: since 2001

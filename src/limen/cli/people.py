@@ -11,6 +11,7 @@ from limen.cli.output import (
     JsonOption,
     ReasonOption,
     StateOption,
+    WhyOption,
     connect,
     out,
     parse_instant,
@@ -30,6 +31,7 @@ COLUMNS = {
     "NAME": "name",
     "EMAIL": "email",
     "STATUS": "status",
+    "QUARANTINED": "quarantined",
     "KIND": "kind",
     "GROUPS": "groups",
     "EXPIRES": "expires_at",
@@ -51,7 +53,7 @@ def list_people(
 
 @app.command()
 def show(user: str, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Show a person: groups, factors, sessions."""
+    """Show a person: status, groups, factors, sessions, and the grants that reach them."""
     print_fields(connect(state).get(f"/v1/people/{user}"), as_json=as_json)
 
 
@@ -108,6 +110,28 @@ def set_fields(
     if not body:
         raise Invalid("Nothing to change.", remedy="Name a field, such as --status suspended.")
     print_fields(connect(state).patch(f"/v1/people/{user}", {**body, "reason": reason}), as_json=as_json)
+
+
+@app.command()
+def suspend(user: str, reason: WhyOption, state: StateOption = None) -> None:
+    """Shut a person out, and end all their sessions and connections. `release` takes it back."""
+    connect(state).patch(f"/v1/people/{user}", {"status": Status.SUSPENDED, "reason": reason})
+    out.print(f"{user} is suspended; all their sessions have ended.", markup=False)
+
+
+@app.command()
+def quarantine(user: str, reason: WhyOption, state: StateOption = None) -> None:
+    """Deny a person everything while something is looked into. Their sessions stay; connections end."""
+    connect(state).patch(f"/v1/people/{user}", {"quarantined": True, "reason": reason})
+    out.print(f"{user} is quarantined; everything is denied, in every mode.", markup=False)
+
+
+@app.command()
+def release(user: str, reason: WhyOption, state: StateOption = None) -> None:
+    """Lift a person's suspension and quarantine, both."""
+    body = {"status": Status.ACTIVE, "quarantined": False, "reason": reason}
+    connect(state).patch(f"/v1/people/{user}", body)
+    out.print(f"{user} is active, and in no quarantine.", markup=False)
 
 
 @app.command()

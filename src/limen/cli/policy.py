@@ -108,8 +108,8 @@ def show(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
 @app.command()
 def explain(
     subject: Annotated[str, typer.Argument(help="A username.")],
-    action: Annotated[str, typer.Argument(help="read, write, admin.")],
-    resource: Annotated[str, typer.Argument(help="An app, or app/route.")],
+    action: Annotated[str, typer.Argument(help="read, write, admin; connect for a service.")],
+    resource: Annotated[str, typer.Argument(help="An app, app/route, or a service.")],
     state: StateOption = None,
     aal: Annotated[
         int, typer.Option(min=0, max=3, help="Assurance level of the sign-in; 0 is no session.")
@@ -149,14 +149,21 @@ def explain(
 
 @app.command("who-can")
 def who_can(
-    action: Annotated[str, typer.Argument(help="read, write, admin.")],
-    resource: Annotated[str, typer.Argument(help="An app, app/route, or `*` for all.")],
+    action: Annotated[str, typer.Argument(help="read, write, admin; connect for a service.")],
+    resource: Annotated[
+        str, typer.Argument(help="An app, app/route, a service, or `*` for all that have the action.")
+    ],
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List who may do something, and under which conditions."""
+    from limen.core.resources import ACTIONS_ON
+
     client = connect(state)
-    resources = [resource] if resource != "*" else [row["id"] for row in client.get("/v1/resources")]
+    resources = [resource]
+    if resource == "*":
+        rows = client.get("/v1/resources")
+        resources = [row["id"] for row in rows if action in ACTIONS_ON[row["type"]]]
     answers = []
     with _progress(len(resources)) as advance:
         for name in resources:

@@ -2,14 +2,19 @@
 
 import difflib
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from limen import __version__
 from limen.cli.output import JsonOption, StateOption, connect, err, out, print_fields
 from limen.core.errors import BundleRefused, Conflict, Invalid, NotFound
+from limen.services.gateway_options import NODE, UPGRADE_DEADLINE_S, GatewayOptions
+
+if TYPE_CHECKING:
+    from limen.core.catalogue import Catalogue
 
 DEFAULT_PORT = 8443
 
@@ -20,13 +25,18 @@ ListenOption = Annotated[str, typer.Option(help="The address that the gateway li
 MetricsOption = Annotated[
     str | None, typer.Option("--metrics", help="HOST:PORT for Prometheus, besides the Unix socket.")
 ]
+GatewaysOption = Annotated[
+    str | None,
+    typer.Option(help="HOST:PORT for gateways of other machines; they use the next port too."),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     app.callback()(root)
-    for command in (init, protect, up, demo, status, trust, control, gateway):
+    for command in (init, protect, up, demo, trust, control):
         app.command()(command)
+    app.add_typer(gateway_app, name="gateway")
 
 
 def print_version(wanted: bool) -> None:
@@ -69,14 +79,44 @@ def init(
 
 
 def protect(
-    url: Annotated[str, typer.Argument(help="Where the app listens, such as http://127.0.0.1:9001.")],
-    name: Annotated[str, typer.Option(help="The app's name: it will be at NAME.DOMAIN.")],
+    url: Annotated[
+        str | None, typer.Argument(help="Where the app listens, such as http://127.0.0.1:9001.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The app's name: it will be at NAME.DOMAIN.")] = None,
+    service: Annotated[str | None, typer.Option(help="Instead of an app: the TCP service's name.")] = None,
+    address: Annotated[str | None, typer.Option(help="Where the service listens: HOST:PORT.")] = None,
+    protocol: Annotated[str, typer.Option(help="What the service speaks: ssh, postgres, redis …")] = "",
     allow: Annotated[list[str] | None, typer.Option(help="group:NAME or user:NAME; repeat for more.")] = None,
     folder: Annotated[Path | None, typer.Option(help="The bundle's folder. Else this one, or above.")] = None,
 ) -> None:
-    """Add an app and who may use it to the bundle, and show the difference."""
+    """Add an app or a TCP service and who may use it to the bundle, and show the difference."""
+    from limen.engine.protect import add_app, add_service
+
+    who = tuple(allow or ())
+    if service is not None and address is not None and url is None and name is None:
+        catalogue = _edit_bundle(
+            folder,
+            lambda text: add_service(text, name=service, address=address, protocol=protocol, allow=who),
+        )
+        host = catalogue.services[service].host
+        told = f"\n{service} will be at {host}, through `limen connect {service}`. "
+    elif url is not None and name is not None and service is None and address is None and not protocol:
+        catalogue = _edit_bundle(folder, lambda text: add_app(text, name=name, upstream=url, allow=who))
+        told = f"\n{name} will be at https://{catalogue.apps[name].host}{_port_suffix()}. "
+    else:
+        raise Invalid(
+            "protect: say either a URL and --name, or --service and --address.",
+            remedy="`limen protect http://127.0.0.1:9001 --name wiki`, "
+            "or `limen protect --service db --address 127.0.0.1:5432 --protocol postgres`.",
+        )
+    out.print(f"{told}Serve it: `limen up`, or `limen policy apply`.", markup=False)
+    if not allow:
+        out.print("Nobody may use it yet: add --allow, or write a policy.", markup=False)
+
+
+def _edit_bundle(folder: Path | None, edit: Callable[[str], str]) -> "Catalogue":
+    """Change the text of limen.yaml, refuse what would not parse, and show the difference."""
     from limen.engine.bundle import parse_bundle
-    from limen.engine.protect import add_app
     from limen.services.state import BUNDLE_FILE, bundle_folder, read_bundle
 
     found = folder or bundle_folder(Path.cwd())
@@ -84,7 +124,7 @@ def protect(
         raise NotFound("No limen.yaml here or above.", remedy="Make a bundle with `limen init`.")
     files = read_bundle(found)
     before = files[BUNDLE_FILE]
-    after = add_app(before, name=name, upstream=url, allow=tuple(allow or ()))
+    after = edit(before)
     parse_bundle(files)  # what is wrong already is told with its place, before anything is added to it
     try:
         bundle = parse_bundle({**files, BUNDLE_FILE: after})
@@ -97,14 +137,7 @@ def protect(
     ):
         style = {"+": "green", "-": "red"}.get(line[:1])
         out.print(line, style=style, markup=False)
-    app = bundle.catalogue.apps[name]
-    out.print(
-        f"\n{name} will be at https://{app.host}{_port_suffix()}. "
-        "Serve it: `limen up`, or `limen policy apply`.",
-        markup=False,
-    )
-    if not allow:
-        out.print("Nobody may use it yet: add --allow, or write a policy.", markup=False)
+    return bundle.catalogue
 
 
 def _port_suffix() -> str:
@@ -121,6 +154,7 @@ def up(
     port: PortOption = DEFAULT_PORT,
     listen: ListenOption = "127.0.0.1",
     metrics: MetricsOption = None,
+    gateways: GatewaysOption = None,
 ) -> None:
     """Serve a bundle: control and gateway on this machine, until Ctrl-C."""
     from limen.services.state import bundle_folder
@@ -129,7 +163,9 @@ def up(
     found = folder or bundle_folder(Path.cwd())
     if found is None:
         raise NotFound("No limen.yaml here or above.", remedy="Make a bundle with `limen init`.")
-    run_up(UpOptions(bundle=found, state=state, port=port, listen=listen, metrics=metrics))
+    run_up(
+        UpOptions(bundle=found, state=state, port=port, listen=listen, metrics=metrics, gateways=gateways)
+    )
 
 
 def demo(
@@ -170,23 +206,72 @@ def control(
         int, typer.Option(help="The port under which browsers reach the gateway.")
     ] = DEFAULT_PORT,
     metrics: MetricsOption = None,
+    gateways: GatewaysOption = None,
 ) -> None:
     """Run control: sign-in, directory, policy administration, the change feed."""
     from limen.services.control import ControlOptions, run_control
 
-    run_control(ControlOptions(state=state, bundle=bundle, public_port=public_port, metrics=metrics))
+    run_control(
+        ControlOptions(
+            state=state, bundle=bundle, public_port=public_port, metrics=metrics, gateways=gateways
+        )
+    )
 
 
+gateway_app = typer.Typer(invoke_without_command=True, help="Run a gateway, or look after one.")
+
+
+@gateway_app.callback()
 def gateway(
-    state: Annotated[Path, typer.Option(help="The state folder that control made.")],
+    context: typer.Context,
+    state: StateOption = None,
     port: PortOption = DEFAULT_PORT,
     listen: ListenOption = "127.0.0.1",
     metrics: MetricsOption = None,
+    node: Annotated[str, typer.Option(help="Its name in records: a-z, 0-9 and -.")] = NODE,
+    drain_s: Annotated[
+        float, typer.Option(min=0, help="Seconds that live streams may go on after SIGTERM.")
+    ] = 0.0,
+    upgrade_deadline_s: Annotated[
+        float, typer.Option(min=0, help="Seconds that live streams may go on after an upgrade.")
+    ] = UPGRADE_DEADLINE_S,
+    brain: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run a gateway: Envoy, the decision service, a replica of the facts."""
-    from limen.services.gateway import GatewayOptions, run_gateway
-
+    if context.invoked_subcommand is not None:
+        return
+    if state is None:
+        raise Invalid("--state: a gateway needs a state folder.", remedy="Name the one that control made.")
     if port == 0:
         raise Invalid("--port: a gateway needs a port of its own.", remedy="Name one, such as 8443.")
+    options = GatewayOptions(
+        state=state,
+        port=port,
+        listen=listen,
+        metrics=metrics,
+        node=node,
+        drain_s=drain_s,
+        upgrade_deadline_s=upgrade_deadline_s,
+    )
+    if brain is not None:
+        from limen.services.gateway import run_brain
+
+        run_brain(options, brain)
+        return
+    from limen.services.gateway_start import become_host
+
     err.print(f"limen gateway on {listen}:{port}", markup=False)
-    run_gateway(GatewayOptions(state=state, port=port, listen=listen, metrics=metrics))
+    become_host(options)
+
+
+@gateway_app.command()
+def upgrade(state: StateOption = None) -> None:
+    """Replace the gateway's program by the one on the disk now. No live stream is cut."""
+    from limen.services.gateway_start import upgrade_gateway
+
+    status = upgrade_gateway(state)
+    slot = status.slots[status.active]
+    held = sum(other.streams for name, other in status.slots.items() if name != status.active)
+    out.print(f"Release {slot.release} serves (process {slot.pid}).", markup=False)
+    if held:
+        out.print(f"{held} live streams stay with the process before it until they end.", markup=False)

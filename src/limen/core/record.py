@@ -58,8 +58,17 @@ class BundleRecord(msgspec.Struct, frozen=True, tag="bundle"):
     files: Mapping[str, str]
 
 
+MAX_DURATION = "max_duration_timeout"
+"""`details` of an outcome that the clock ended (`max_stream_duration`): no leash held it."""
+
+
 class OutcomeRecord(msgspec.Struct, frozen=True, tag="outcome", omit_defaults=True):
-    """What Envoy saw of a decided request. `id` is the decision's."""
+    """What Envoy saw of a decided request. `id` is the decision's.
+
+    Attributes:
+        flags: Envoy's response flags (`UF`, `DC` …).
+        details: Envoy's name for how it ended; empty where the app's answer went through as it was.
+    """
 
     id: str
     at: Instant
@@ -68,6 +77,7 @@ class OutcomeRecord(msgspec.Struct, frozen=True, tag="outcome", omit_defaults=Tr
     bytes_in: int = 0
     bytes_out: int = 0
     flags: str = ""
+    details: str = ""
 
 
 class EventRecord(msgspec.Struct, frozen=True, tag="event", omit_defaults=True):

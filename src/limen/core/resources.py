@@ -11,6 +11,13 @@ from limen.core.ids import EntityRef
 
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
+ACTIONS_ON: Mapping[str, tuple[str, ...]] = {
+    "App": ("read", "write", "admin"),
+    "Route": ("read", "write", "admin"),
+    "Service": ("connect",),
+}
+"""What may be asked of each kind of resource, as the Cedar schema says."""
+
 ADMIN_ROUTES = (
     "people",
     "groups",

@@ -4,6 +4,7 @@ The development CA is name-constrained (RFC 5280 section 4.2.1.10): whoever stea
 pretend to be the hosts of this system and nobody else, which makes it bearable to trust it in a browser.
 """
 
+import fcntl
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,8 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from limen.administrator.gateway_csr import parse_csr, refuse_foreign_names
 from limen.core.catalogue import Catalogue
-from limen.core.errors import Invalid, NotFound
+from limen.core.errors import Invalid, NotFound, Refused
 from limen.core.ids import Instant
 from limen.core.secret import Secret
 from limen.enforcement.development_ca import (
@@ -49,7 +51,9 @@ class Pair(msgspec.Struct, frozen=True):
 
 def catalogue_hosts(catalogue: Catalogue) -> tuple[str, ...]:
     """Return every host that the gateway answers for, sign-in first."""
-    return (catalogue.auth_host, *sorted({app.host for app in catalogue.apps.values()}))
+    hosts = {app.host for app in catalogue.apps.values()}
+    hosts |= {service.host for service in catalogue.services.values()}
+    return (catalogue.auth_host, *sorted(hosts))
 
 
 class CertificateFolder:
@@ -71,9 +75,33 @@ class CertificateFolder:
             return load_pair(Path(own.cert), Path(own.key), now)
         return self._development_pair(catalogue, now)
 
+    def sign(self, csr_pem: str, catalogue: Catalogue, now: Instant) -> tuple[str, str]:
+        """Sign a gateway's request with the development CA; return the chain and the CA, both PEM.
+
+        The names are the catalogue's, whatever of them the request asks for: gateways are alike.
+
+        Raises:
+            Refused: it asks for another name, or the organisation has a certificate of its own.
+            Invalid: it is no request.
+        """
+        if catalogue.certificate is not None:
+            raise Refused(
+                "The organisation has a certificate of its own.",
+                remedy="Put its files on this gateway too, under the paths that limen.yaml names.",
+            )
+        hosts = catalogue_hosts(catalogue)
+        names = leaf_names(catalogue.domain, hosts)
+        request = parse_csr(csr_pem)
+        refuse_foreign_names(request, (*names, *hosts))
+        key = request.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey), "parse_csr takes no other"
+        ca_cert, ca_key = self._ca(catalogue.domain, hosts, now)
+        leaf = issue_leaf(ca_cert, ca_key, key, names, now)
+        return pem_of_cert(leaf).decode(), pem_of_cert(ca_cert).decode()
+
     def _development_pair(self, catalogue: Catalogue, now: Instant) -> Pair:
         hosts = catalogue_hosts(catalogue)
-        names = _leaf_names(catalogue.domain, hosts)
+        names = leaf_names(catalogue.domain, hosts)
         cert, key = self._folder / "leaf.pem", self._folder / "leaf.key"
         ca_cert, ca_key = self._ca(catalogue.domain, hosts, now)
         try:
@@ -84,15 +112,26 @@ class CertificateFolder:
         if pair and set(names) <= set(pair.hosts) and issuer == ca_cert.subject:
             return pair
         leaf_key = ec.generate_private_key(ec.SECP256R1())
-        leaf = issue_leaf(ca_cert, ca_key, leaf_key, names, now)
-        _write_private(key, pem_of_key(leaf_key))
-        _write_private(cert, pem_of_cert(leaf))
+        leaf = issue_leaf(ca_cert, ca_key, leaf_key.public_key(), names, now)
+        write_private(key, pem_of_key(leaf_key))
+        write_private(cert, pem_of_cert(leaf))
         return load_pair(cert, key, now)
 
     def _ca(
         self, domain: str, hosts: Iterable[str], now: Instant
     ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        """Return the development CA, made anew when there is none, it ends, or may not sign for a host."""
+        """Return the development CA, made anew when there is none, it ends, or may not sign for a host.
+
+        Control and a gateway on its machine share the folder, and make one CA.
+        """
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self._folder / ".lock").open("a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return self._load_ca(domain, hosts, now)
+
+    def _load_ca(
+        self, domain: str, hosts: Iterable[str], now: Instant
+    ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         needed = _constraints(domain, hosts)
         key_file = self._folder / "ca.key"
         if self.ca_file.exists() and key_file.exists():
@@ -108,9 +147,8 @@ class CertificateFolder:
                 needed = tuple(dict.fromkeys((*needed, *permitted)))
         key = ec.generate_private_key(ec.SECP256R1())
         cert = issue_ca(key, domain, needed, now)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_private(key_file, pem_of_key(key))
-        _write_private(self.ca_file, pem_of_cert(cert), mode=0o644)
+        write_private(key_file, pem_of_key(key))
+        write_private(self.ca_file, pem_of_cert(cert), mode=0o644)
         return cert, key
 
 
@@ -158,7 +196,8 @@ def trust_instructions(folder: Path) -> str:
     return trust_text(ca_file, permitted_trees(cert)[0])
 
 
-def _leaf_names(domain: str, hosts: Iterable[str]) -> tuple[str, ...]:
+def leaf_names(domain: str, hosts: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of a development leaf: the domain's wildcard, and what it does not cover."""
     wild = (domain, f"*.{domain}")
     return wild + tuple(sorted(host for host in set(hosts) if not _covers(wild, host)))
 
@@ -206,7 +245,8 @@ def _read(path: Path, field: str) -> bytes:
         ) from None
 
 
-def _write_private(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+def write_private(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Replace a file at once, durable."""
     fresh = path.with_name(f"{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:

@@ -41,13 +41,13 @@ def issue_ca(
 def issue_leaf(
     ca: x509.Certificate,
     ca_key: ec.EllipticCurvePrivateKey,
-    key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePublicKey,
     names: tuple[str, ...],
     now: Instant,
 ) -> x509.Certificate:
-    """Return a server certificate for `names`."""
+    """Return a server certificate of `key` for `names`."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
-    builder = _builder(subject, ca.subject, key.public_key(), _moment(now), LEAF_DAYS)
+    builder = _builder(subject, ca.subject, key, _moment(now), LEAF_DAYS)
     alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
     server = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())

@@ -74,7 +74,7 @@ def parse_with_warnings(files: Mapping[str, str]) -> tuple[Bundle, tuple[Finding
     catalogue = reading.catalogue
     schema = cedar_schema(catalogue)
     parsed = cedar_files.parse_cedar_files(texts)
-    sugar = allow_policies(catalogue, lambda app, index: reading.at("apps", app, "allow", index))
+    sugar = allow_policies(catalogue, lambda *written: reading.at(*written[:2], "allow", written[2]))
     policies = (*parsed.policies, *sugar)
     tests, test_findings = parse_test_files(texts, catalogue, frozenset(policy.id for policy in policies))
     findings += [*reading.findings, *parsed.findings, *test_findings]

@@ -10,7 +10,8 @@ import yaml
 from limen.core.catalogue import Catalogue
 from limen.core.decision import Code
 from limen.core.errors import Finding
-from limen.core.resources import catalogue_entities
+from limen.core.ids import EntityRef
+from limen.core.resources import ACTIONS_ON, catalogue_entities
 from limen.engine import rules
 from limen.engine.bundle_values import BundleTest, TestSubject
 from limen.engine.forms import (
@@ -67,14 +68,16 @@ def _instant(text: str) -> str:
 
 _ADDRESS = Rule("an address, such as 10.1.2.3", _address)
 _INSTANT = Rule("an instant, such as 2026-03-02T10:00:00+00:00", _instant)
-_RESOURCE = Rule(
-    "an app, or app/route",
-    lambda text: text if re.fullmatch(rf"{rules.LABEL}(/{rules.LABEL})?", text) else _bad(),
-)
 
 
-def _bad() -> str:
-    raise ValueError("Write payroll, or payroll/exports.")
+def _resource(text: str) -> str:
+    name = rf"{rules.LABEL}(/{rules.LABEL})?"
+    if not re.fullmatch(rf'{name}|(App|Route|Service)::"{name}"', text):
+        raise ValueError('Write payroll, payroll/exports or ledger-db; or Service::"ledger-db", as in Cedar.')
+    return text
+
+
+_RESOURCE = Rule("an app, app/route, or a service", _resource)
 
 
 DEVICE = Table(
@@ -128,11 +131,11 @@ TEST = Table(
         "name": Key(Text(rules.WORD), "A sentence that says what must hold.", required=True),
         "subject": Key(SUBJECT, "Who asks.", required=True),
         "action": Key(
-            Choice(("read", "write", "admin"), later={"connect": "TCP services"}),
-            "What they want.",
+            Choice(tuple(dict.fromkeys((*ACTIONS_ON["App"], *ACTIONS_ON["Service"])))),
+            "What they want; `connect` for services.",
             required=True,
         ),
-        "resource": Key(Text(_RESOURCE), "An app, or app/route.", required=True),
+        "resource": Key(Text(_RESOURCE), "An app, app/route, or a service.", required=True),
         "context": Key(CONTEXT, "What differs from a careful employee at work."),
         "expect": Key(Choice(("allow", "deny")), "The answer.", required=True),
         "because": Key(
@@ -172,7 +175,9 @@ class _Known:
     """What tests may name."""
 
     def __init__(self, catalogue: Catalogue, policy_ids: frozenset[str]) -> None:
-        self.resources = {ref.id for ref in catalogue_entities(catalogue) if ref.type in ("App", "Route")}
+        refs = [ref for ref in catalogue_entities(catalogue) if ref.type in ACTIONS_ON]
+        self.resources: dict[str, EntityRef] = {ref.id: ref for ref in refs}
+        self.resources |= {f'{ref.type}::"{ref.id}"': ref for ref in refs}
         self.reasons = policy_ids | {code.value for code in Code}
         self.attributes = catalogue.attribute_types
 
@@ -190,6 +195,7 @@ def _tests(root: yaml.Node, log: Log, known: _Known) -> list[BundleTest]:
             continue
         _check_names(tree, path, log, known)
         if len(log.findings) == before:
+            tree["resource"] = known.resources[tree["resource"]].id
             tests.append(_test(tree, log.file, *place(node)))
     return tests
 
@@ -219,8 +225,15 @@ def _test(tree: Mapping[str, Any], file: str, line: int, column: int) -> BundleT
 
 
 def _check_names(tree: Mapping[str, Any], path: Path, log: Log, known: _Known) -> None:
-    if tree["resource"] not in known.resources:
+    resource = known.resources.get(tree["resource"])
+    if resource is None:
         _unknown((*path, "resource"), "resource", tree["resource"], known.resources, log)
+    elif tree["action"] not in ACTIONS_ON[resource.type]:
+        log.wrong(
+            (*path, "action"),
+            f"A {resource.type.lower()} has no action `{tree['action']}`.",
+            f"Use {' or '.join(ACTIONS_ON[resource.type])}.",
+        )
     for index, reason in enumerate(tree.get("because", ())):
         if reason not in known.reasons:
             _unknown((*path, "because", index), "policy", reason, known.reasons, log)

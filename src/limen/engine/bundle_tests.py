@@ -111,7 +111,7 @@ class _Stage:
         context = test.context
         at = self._instant(context)
         subject = None if test.subject.anonymous else self._subject(test.subject)
-        resource = self._resource(EntityRef("Route" if "/" in test.resource else "App", test.resource))
+        resource = self._resource(self._named(test.resource))
         person = subject is not None and subject.root.type == "User"
         session = _session(context, at) if person else None
         network = Network(**{"ip": ADDRESS, **context.get("network", {})})
@@ -134,6 +134,11 @@ class _Stage:
             signals=tuple(sorted(context.get("signals", ()))),
         )
         return request, facts
+
+    def _named(self, name: str) -> EntityRef:
+        """Return what a test means by a name: apps and services share one space of names."""
+        service = EntityRef("Service", name)
+        return service if service in self._entities else EntityRef("Route" if "/" in name else "App", name)
 
     def _instant(self, context: Mapping[str, Any]) -> Instant:
         if "now" in context:

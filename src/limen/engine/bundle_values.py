@@ -16,7 +16,7 @@ class Policy(msgspec.Struct, frozen=True):
     """One Cedar policy of a bundle, alone, with its place in the files.
 
     Attributes:
-        id: its `@id`; for sugar `allow:<app>:<kind>:<name>`.
+        id: its `@id`; for sugar `allow:<app or service>:<kind>:<name>`.
         layer: `guardrail` for a forbid, `entitlement` for a permit, `sugar` for a permit that an
             `allow:` key of `limen.yaml` stands for.
         reason: its `@reason`, or a generated sentence for policies that have none.
@@ -53,7 +53,7 @@ class BundleTest(msgspec.Struct, frozen=True):
     """One sentence of `tests/**/*.yaml`: this subject, this action, this resource: this answer, because.
 
     Attributes:
-        resource: `app`, or `app/route`.
+        resource: `app`, `app/route`, or `service`.
         context: overrides of the careful employee at work (`engine.bundle_tests.CAREFUL_EMPLOYEE`).
         because: ids of the determining policies, when the test names them.
         cure: ids of the remedies, when the test names them.

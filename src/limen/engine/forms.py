@@ -83,10 +83,16 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A mapping with known keys. `later` names keys of capabilities that this release does not have."""
+    """A mapping with known keys.
+
+    Attributes:
+        later: keys of capabilities that this release does not have, and what those are.
+        elsewhere: keys that people look for here, and in a sentence what to write instead.
+    """
 
     keys: Mapping[str, Key]
     later: Mapping[str, str] = {}
+    elsewhere: Mapping[str, str] = {}
 
 
 class MapOf(msgspec.Struct, frozen=True):

@@ -1,10 +1,11 @@
 """`limen.yaml` into a catalogue: read by its table of keys, then checked as a whole."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from limen.core.catalogue import (
-    BUILT_IN_ATTRIBUTES,
     AppConfig,
     Catalogue,
     CertificateConfig,
@@ -13,14 +14,15 @@ from limen.core.catalogue import (
     IdentityConfig,
     OidcConfig,
     RouteConfig,
+    ServiceConfig,
+    StreamLimits,
     UpstreamTls,
 )
 from limen.core.errors import Finding
-from limen.core.resources import specificity
 from limen.engine.forms import nearest
 from limen.engine.limen_keys import HEADER_PRESETS, LIMEN_YAML
+from limen.engine.limen_whole import check_whole
 from limen.engine.read_forms import MISSING, Log, Path, Place, read
-from limen.engine.routes import overlap
 from limen.engine.yaml_text import YamlRefused, compose
 
 LIMEN_YAML_FILE = "limen.yaml"
@@ -56,7 +58,7 @@ def parse_limen_yaml(text: str, files: Mapping[str, str]) -> Reading:
     found = read(root, LIMEN_YAML, log)
     tree: dict[str, Any] = {} if found is MISSING else found
     catalogue = _catalogue(tree, files, log)
-    _check_whole(catalogue, log)
+    check_whole(catalogue, log)
     return Reading(catalogue, log)
 
 
@@ -66,10 +68,14 @@ def _catalogue(tree: Mapping[str, Any], files: Mapping[str, str], log: Log) -> C
     certificate = tree.get("certificate", {})
     edge = tree.get("edge", {})
     whole = {"cert", "key"} <= certificate.keys()
+    base = _Base(domain, _stream_limits(tree.get("streams", {}), StreamLimits(), ("streams",), log))
     return Catalogue(
         domain=domain,
         timezone=tree.get("timezone", "UTC"),
-        apps={name: _app(name, domain, app, files, log) for name, app in tree.get("apps", {}).items()},
+        apps={name: _app(name, base, app, files, log) for name, app in tree.get("apps", {}).items()},
+        services={
+            name: _service(name, base, service, log) for name, service in tree.get("services", {}).items()
+        },
         attributes=tree.get("attributes", {}),
         segments=_segments(tree.get("segments", {})),
         edge=EdgeConfig(tuple(edge.get("trusted_proxies", ())), edge.get("proxy_protocol", False)),
@@ -80,7 +86,14 @@ def _catalogue(tree: Mapping[str, Any], files: Mapping[str, str], log: Log) -> C
     )
 
 
-def _app(name: str, domain: str, tree: Mapping[str, Any], files: Mapping[str, str], log: Log) -> AppConfig:
+class _Base(NamedTuple):
+    """What every app and service of the file builds on."""
+
+    domain: str
+    streams: StreamLimits
+
+
+def _app(name: str, base: _Base, tree: Mapping[str, Any], files: Mapping[str, str], log: Log) -> AppConfig:
     path: Path = ("apps", name)
     routes = tuple(_route(route) for route in tree.get("routes", ()) if {"name", "path"} <= route.keys())
     labelled = bool(tree.get("labels")) or any(route.labels for route in routes)
@@ -97,7 +110,7 @@ def _app(name: str, domain: str, tree: Mapping[str, Any], files: Mapping[str, st
         log.wrong((*path, "upstream"), f"`{name}` mixes http and https.", "Use one of the two for all.")
     return AppConfig(
         name=name,
-        host=tree.get("host", f"{name}.{domain}"),
+        host=tree.get("host", f"{name}.{base.domain}"),
         upstream=upstream,
         owner=tree.get("owner"),
         labels=tuple(tree.get("labels", ())),
@@ -113,7 +126,40 @@ def _app(name: str, domain: str, tree: Mapping[str, Any], files: Mapping[str, st
         cors=CorsConfig(tuple(tree["cors"].get("origins", ()))) if "cors" in tree else None,
         routes=routes,
         trusts=tuple(tree.get("trusts", ())),
+        upgrades=tuple(tree.get("upgrades", ("websocket",))),
+        http2=tree.get("http2", False),
+        streams=_stream_limits(tree.get("streams", {}), base.streams, (*path, "streams"), log),
     )
+
+
+def _service(name: str, base: _Base, tree: Mapping[str, Any], log: Log) -> ServiceConfig:
+    address, _, port = tree.get("address", ":0").rpartition(":")
+    usual_s = LABELLED_STALENESS_MAX_S if tree.get("labels") else 300
+    return ServiceConfig(
+        name=name,
+        host=f"{name}.{base.domain}",
+        address=address.strip("[]"),
+        port=int(port),
+        protocol=tree.get("protocol", "tcp"),
+        owner=tree.get("owner"),
+        labels=tuple(tree.get("labels", ())),
+        segment=tree.get("segment"),
+        allow=tuple(tree.get("allow", ())),
+        staleness_max_s=float(tree.get("staleness_max_s", usual_s)),
+        streams=_stream_limits(tree.get("streams", {}), base.streams, ("services", name, "streams"), log),
+    )
+
+
+def _stream_limits(tree: Mapping[str, Any], usual: StreamLimits, path: Path, log: Log) -> StreamLimits:
+    own = {key: float(value) if key.endswith("_s") else value for key, value in tree.items()}
+    limits = msgspec.structs.replace(usual, **own)
+    if "idle_s" in own and limits.idle_s > limits.max_s:
+        log.wrong(
+            (*path, "idle_s"),
+            f"`idle_s` is longer than `max_s`, which is {limits.max_s:.0f} here.",
+            "Make it shorter than a stream's whole life.",
+        )
+    return limits
 
 
 def _route(tree: Mapping[str, Any]) -> RouteConfig:
@@ -124,6 +170,7 @@ def _route(tree: Mapping[str, Any]) -> RouteConfig:
         action=tree.get("action"),
         public=tree.get("public", False),
         labels=tuple(tree.get("labels", ())),
+        streaming=tree.get("streaming", False),
     )
 
 
@@ -199,81 +246,3 @@ def _segments(tree: Mapping[str, Mapping[str, str]]) -> dict[str, str | None]:
         if above is not None:
             segments.setdefault(above, None)  # naming a parent declares it
     return segments
-
-
-# What only the whole can tell.
-
-
-def _check_whole(catalogue: Catalogue, log: Log) -> None:
-    _check_hosts(catalogue, log)
-    _check_names(catalogue, log)
-    _check_segments(catalogue, log)
-    for app in catalogue.apps.values():
-        _check_routes(app, log)
-    for name in catalogue.attributes:
-        if name in BUILT_IN_ATTRIBUTES:
-            log.wrong(
-                ("attributes", name), f"`{name}` is an attribute of people already.", "Choose another name."
-            )
-    if catalogue.session_idle_s > catalogue.session_max_s:
-        log.wrong(
-            ("sessions", "idle_s"), "`idle_s` is longer than `max_s`.", "Make it shorter than the session."
-        )
-
-
-def _check_hosts(catalogue: Catalogue, log: Log) -> None:
-    owners: dict[str, str] = {}
-    for app in catalogue.apps.values():
-        path: Path = ("apps", app.name, "host")
-        if app.host == catalogue.auth_host or app.host.endswith(f".{catalogue.auth_host}"):
-            log.wrong(path, f"`{app.host}` belongs to sign-in.", "Give the app another host.")
-        elif app.host in owners:
-            log.wrong(
-                path,
-                f"`{app.name}` and `{owners[app.host]}` have the same host {app.host}.",
-                "Give each app a host of its own: a session belongs to one host.",
-            )
-        owners.setdefault(app.host, app.name)
-
-
-def _check_names(catalogue: Catalogue, log: Log) -> None:
-    for app in catalogue.apps.values():
-        for index, other in enumerate(app.trusts):
-            if other not in catalogue.apps:
-                _unknown(("apps", app.name, "trusts", index), "app", other, catalogue.apps, log)
-        if app.segment is not None and app.segment not in catalogue.segments:
-            _unknown(("apps", app.name, "segment"), "segment", app.segment, catalogue.segments, log)
-
-
-def _check_segments(catalogue: Catalogue, log: Log) -> None:
-    for name in catalogue.segments:
-        seen = [name]
-        above = catalogue.segments[name]
-        while above is not None and above not in seen:
-            seen.append(above)
-            above = catalogue.segments[above]
-        if above == name:
-            circle = " in ".join([*seen, name])
-            log.wrong(("segments", name), f"Segments run in a circle: {circle}.", "Remove one `in`.")
-            return
-
-
-def _check_routes(app: AppConfig, log: Log) -> None:
-    for index, route in enumerate(app.routes):
-        for other in app.routes[:index]:
-            path: Path = ("apps", app.name, "routes", index)
-            if route.name == other.name:
-                log.wrong((*path, "name"), f"Two routes are named `{route.name}`.", "Rename one.")
-            if specificity(route) == specificity(other) and overlap(route, other):
-                log.wrong(
-                    (*path, "path"),
-                    f"`{route.path}` and `{other.path}` are equally specific, so neither wins.",
-                    "Make one of them more literal, or give them different methods.",
-                    "equal-routes",
-                )
-
-
-def _unknown(path: Path, what: str, name: str, known: Mapping[str, Any], log: Log) -> None:
-    near = nearest(name, known)
-    remedy = f"Did you mean `{near}`?" if near else f"Declare it under `{what}s:`."
-    log.wrong(path, f"There is no {what} `{name}`.", remedy)

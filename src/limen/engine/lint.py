@@ -210,6 +210,9 @@ def _carried(bundle: Bundle, reading: Reading) -> dict[str, tuple[str, tuple[int
             for index, label in enumerate(route.labels):
                 at = reading.at("apps", app.name, "routes", number, "labels", index)
                 found.setdefault(label, (f"{app.name}/{route.name}", at))
+    for service in bundle.catalogue.services.values():
+        for index, label in enumerate(service.labels):
+            found.setdefault(label, (service.name, reading.at("services", service.name, "labels", index)))
     return found
 
 
@@ -241,16 +244,33 @@ def _resources(scene: Scene) -> Iterator[Finding]:
     for app in bundle.catalogue.apps.values():
         at = reading.at("apps", app.name)
         parts = [app.ref, *(EntityRef("Route", f"{app.name}/{route.name}") for route in app.routes)]
-        if not any(part in reaching for part in parts) and not any(route.public for route in app.routes):
-            yield _in_limen_yaml("unnamed-resource", at, f"No policy permits anything on {app.name}.")
-        through = _open_without_mfa(parts, reaching, scene)
-        if through:
-            said = f"{app.name} can be reached with a password alone, through {through.policy.id}."
-            yield _in_limen_yaml("no-mfa-resource", at, said)
+        public = any(route.public for route in app.routes)
+        yield from _reached(app.name, parts, at, reaching, scene, public=public)
         for index, route in enumerate(app.routes):
             if route.public and (labels := {*app.labels, *route.labels}):
                 said = f"{app.name}/{route.name} is open to everyone and carries {', '.join(sorted(labels))}."
                 yield _in_limen_yaml("public-labelled", reading.at("apps", app.name, "routes", index), said)
+
+    for service in bundle.catalogue.services.values():
+        at = reading.at("services", service.name)
+        yield from _reached(service.name, [service.ref], at, reaching, scene)
+
+
+def _reached(
+    name: str,
+    parts: list[EntityRef],
+    at: tuple[int, int],
+    reaching: dict[EntityRef, list[Rule]],
+    scene: Scene,
+    *,
+    public: bool = False,
+) -> Iterator[Finding]:
+    if not public and not any(part in reaching for part in parts):
+        yield _in_limen_yaml("unnamed-resource", at, f"No policy permits anything on {name}.")
+    through = _open_without_mfa(parts, reaching, scene)
+    if through:
+        said = f"{name} can be reached with a password alone, through {through.policy.id}."
+        yield _in_limen_yaml("no-mfa-resource", at, said)
 
 
 def _open_without_mfa(

@@ -47,8 +47,8 @@ RULES: tuple[LintRule, ...] = (
     _error(
         "unbounded-permit",
         "Permit without a bound",
-        "A permit that names no resource opens every app, those of next year and Limen's own administration "
-        "included. One that names no principal opens to every person and every workload.",
+        "A permit that names no resource opens every app and service, those of next year and Limen's own "
+        "administration included. One that names no principal opens to every person and every workload.",
         "A scope with no entity, together with conditions that do not read that side once constants are "
         "worked out.",
         "Whether a condition that reads the principal or resource bounds it in earnest.",
@@ -59,7 +59,8 @@ RULES: tuple[LintRule, ...] = (
     _warning(
         "unsatisfiable-permit",
         "Permit that no one can satisfy",
-        "It reads as if it opened something, and never does. Someone will lean on it.",
+        "It reads as if it opened something, and never does. Someone will lean on it. A permit of `connect` "
+        "that meets only apps is one, and so is a permit of `read` that meets only services.",
         _PROOF + " Guardrails that take in the permit's whole scope are counted in.",
         _NO_PROOF,
         "Correct the condition, or remove the policy.",
@@ -132,23 +133,23 @@ RULES: tuple[LintRule, ...] = (
         "unknown-label",
         "Label that nothing carries",
         "A permit for it opens nothing. A forbid for it protects nothing, and is an error.",
-        "Label names in policies, against the labels of apps and routes.",
+        "Label names in policies, against the labels of apps, routes and services.",
         "Nothing.",
-        "Correct the name, or put the label on an app.",
+        "Correct the name, or put the label on a resource.",
         'forbid(principal, action, resource in Label::"pih");',
     ),
     _warning(
         "unreferenced-label",
         "Label that no policy names",
         "The label promises a protection that does not exist.",
-        "Labels of apps and routes, against policies.",
+        "Labels of apps, routes and services, against policies.",
         "Whether the policy that names it protects it well.",
         "Write the guardrail that the label stands for, or remove the label.",
         'labels: [phi], with no policy that says Label::"phi"',
     ),
     _warning(
         "unknown-resource",
-        "App, route or segment that does not exist",
+        "App, route, service or segment that does not exist",
         "A permit for it opens nothing. A forbid for it protects nothing, and is an error.",
         "`App`, `Route`, `Service` and `Segment` names in policies, against limen.yaml.",
         "Nothing.",
@@ -168,10 +169,11 @@ RULES: tuple[LintRule, ...] = (
     _warning(
         "unnamed-resource",
         "Resource that no policy names",
-        "Nothing permits anything on the app, so nobody reaches it.",
-        "Permits whose scope meets the app or one of its routes; public routes count as named.",
+        "Nothing permits anything on the app or service, so nobody reaches it.",
+        "Permits whose scope meets it or one of its routes with an action that it has (`connect` for a "
+        "service); public routes count as named.",
         "Whether such a permit can be satisfied: see unsatisfiable-permit.",
-        "Add `allow:` to the app, or a permit for it.",
+        "Add `allow:` to it, or a permit for it.",
         "an app with no `allow:` and no permit",
     ),
     _warning(
@@ -179,9 +181,8 @@ RULES: tuple[LintRule, ...] = (
         "Resource reachable without MFA",
         "A password alone is what attackers have (NIST SP 800-63B 4.2; CISA: implement "
         "phishing-resistant MFA).",
-        "Each permit that meets the app, for a person whose session has aal 1 and no passkey, against "
-        "every forbid "
-        "that takes in the permit's scope.",
+        "Each permit that meets the app or service, for a person whose session has aal 1 and no passkey, "
+        "against every forbid that takes in the permit's scope.",
         "Two forbids that only together demand a second factor count for nothing, so the finding may be "
         "too careful.",
         "Add the starter guardrail mfa-everywhere, or demand `context.session.aal >= 2` in the permit.",

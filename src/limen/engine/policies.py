@@ -11,6 +11,7 @@ from limen.core.decision import Facts, Grant
 from limen.core.entities import Closure, Entity
 from limen.core.errors import Invalid
 from limen.core.ids import BundleId, EntityRef, Instant
+from limen.core.resources import ACTIONS_ON
 from limen.engine import cedar
 from limen.engine.bounded import Bounded
 from limen.engine.bundle_values import Bundle, Policy
@@ -85,7 +86,8 @@ class Policies:
         key = (action, facts.subject.digest, facts.resource.digest, device)
         found = self._plans.get(key)
         if found is None:
-            found = self.slice_at(self._index.match(action, facts.subject, facts.resource))
+            fits = _applies(action, facts.resource)
+            found = self.slice_at(self._index.match(action, facts.subject, facts.resource) if fits else ())
             self.entities(found, facts)
             self._plans.put(key, found)
         return found
@@ -118,7 +120,7 @@ class Policies:
 
     def grants_in_force(self, action: str, facts: Facts, at: Instant) -> tuple[Grant, ...]:
         """Return the subject's grants that cover this action and resource now."""
-        if not facts.grants or facts.subject is None:
+        if not facts.grants or facts.subject is None or not _applies(action, facts.resource):
             return ()
         actions = self._actions.get(action, frozenset())
         return tuple(
@@ -149,6 +151,11 @@ def compile_policies(bundle: Bundle) -> Policies:
                 remedy="Give the policy another @id.",
             )
     return Policies(bundle)
+
+
+def _applies(action: str, resource: Closure) -> bool:
+    """Return whether the schema has this action for this kind of resource; what it has not, no one may."""
+    return action in ACTIONS_ON.get(resource.root.type, ())
 
 
 def _merge(closures: Iterable[Closure]) -> Iterable[Entity]:

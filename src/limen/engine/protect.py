@@ -1,4 +1,7 @@
-"""`limen protect`: add one app to the text of a `limen.yaml`, and leave every other byte as it is."""
+"""`limen protect`: add an app or a service to the text of a `limen.yaml`, and leave all else alone."""
+
+import json
+from collections.abc import Mapping, Sequence
 
 import yaml
 
@@ -12,6 +15,16 @@ def add_app(text: str, *, name: str, upstream: str, allow: tuple[str, ...]) -> s
         Conflict: there is an app of that name.
         Invalid: the text is not YAML, or `apps` is not a mapping.
     """
+    return _add(text, "apps", name, _lines({"upstream": upstream}, allow))
+
+
+def add_service(text: str, *, name: str, address: str, protocol: str = "", allow: tuple[str, ...]) -> str:
+    """Return the text with the service added at the end of `services`. Raises as `add_app` does."""
+    said = {"address": json.dumps(address), **({"protocol": protocol} if protocol else {})}
+    return _add(text, "services", name, _lines(said, allow))
+
+
+def _add(text: str, section: str, name: str, lines: Sequence[str]) -> str:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError:
@@ -20,29 +33,31 @@ def add_app(text: str, *, name: str, upstream: str, allow: tuple[str, ...]) -> s
         ) from None
     if not isinstance(root, yaml.MappingNode):
         raise Invalid("limen.yaml holds no mapping.", remedy="Start with `limen init`.")
-    apps = next((value for key, value in root.value if key.value == "apps"), None)
-    if apps is None:
-        return f"{text.rstrip()}\n\napps:\n{_entry(name, upstream, allow, 2)}"
-    if isinstance(apps, yaml.ScalarNode) and apps.value in ("", "~", "null"):
-        return _splice(text, apps.start_mark.index, apps.end_mark.index, _entry(name, upstream, allow, 2))
-    if not isinstance(apps, yaml.MappingNode):
-        raise Invalid("limen.yaml: `apps` is not a mapping.", remedy="Write apps as `name: {upstream: …}`.")
-    if any(key.value == name for key, _ in apps.value):
-        raise Conflict(
-            f"limen.yaml: there is an app '{name}' already.",
-            remedy="Choose another --name, or edit it there.",
-        )
-    if not apps.value:
-        return _splice(text, apps.start_mark.index, apps.end_mark.index, _entry(name, upstream, allow, 2))
-    if apps.flow_style:
+    there = next((value for key, value in root.value if key.value == section), None)
+    if there is None:
+        return f"{text.rstrip()}\n\n{section}:\n{_entry(name, lines, 2)}"
+    if isinstance(there, yaml.ScalarNode) and there.value in ("", "~", "null"):
+        return _splice(text, there.start_mark.index, there.end_mark.index, _entry(name, lines, 2))
+    if not isinstance(there, yaml.MappingNode):
         raise Invalid(
-            "limen.yaml: `apps` is written on one line with braces.",
-            remedy="Write each app on a line of its own.",
+            f"limen.yaml: `{section}` is not a mapping.", remedy=f"Write {section} as `name: {{…}}`."
         )
-    last_key, last = apps.value[-1]
+    if any(key.value == name for key, _ in there.value):
+        raise Conflict(
+            f"limen.yaml: there is {'an app' if section == 'apps' else 'a service'} '{name}' already.",
+            remedy="Choose another name, or edit it there.",
+        )
+    if not there.value:
+        return _splice(text, there.start_mark.index, there.end_mark.index, _entry(name, lines, 2))
+    if there.flow_style:
+        raise Invalid(
+            f"limen.yaml: `{section}` is written on one line with braces.",
+            remedy="Write each entry on a line of its own.",
+        )
+    last_key, last = there.value[-1]
     end = text.find("\n", _content_end(last, last_key.end_mark.index))
     head, rest = (text, "") if end < 0 else (text[:end], text[end + 1 :])
-    return f"{head}\n{_entry(name, upstream, allow, apps.value[0][0].start_mark.column)}{rest}"
+    return f"{head}\n{_entry(name, lines, there.value[0][0].start_mark.column)}{rest}"
 
 
 def _content_end(node: yaml.Node, fallback: int) -> int:
@@ -62,8 +77,10 @@ def _splice(text: str, start: int, end: int, entry: str) -> str:
     return f"{text[:start].rstrip()}{comment.rstrip()}\n{entry}{rest}"
 
 
-def _entry(name: str, upstream: str, allow: tuple[str, ...], indent: int) -> str:
-    lines = [f"{name}:", f"  upstream: {upstream}"]
-    if allow:
-        lines.append(f"  allow: [{', '.join(allow)}]")
-    return "".join(" " * indent + line + "\n" for line in lines)
+def _lines(said: Mapping[str, str], allow: tuple[str, ...]) -> list[str]:
+    lines = [f"{key}: {value}" for key, value in said.items()]
+    return [*lines, f"allow: [{', '.join(allow)}]"] if allow else lines
+
+
+def _entry(name: str, lines: Sequence[str], indent: int) -> str:
+    return "".join(" " * indent + line + "\n" for line in (f"{name}:", *(f"  {line}" for line in lines)))

@@ -212,6 +212,7 @@ def _refuse_key(name: str, node: yaml.Node, form: Table, log: Log) -> None:
         return
     near = nearest(name, form.keys)
     remedy = f"Did you mean `{near}`?" if near else f"Known keys here: {', '.join(form.keys)}."
+    remedy = form.elsewhere.get(name, remedy)
     log.add(at, "unknown-key", f"`{name}` is not a key here.", remedy)
 
 

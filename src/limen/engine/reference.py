@@ -29,7 +29,7 @@ A bundle is a folder in git:
 
 | Path | Holds |
 |---|---|
-| `limen.yaml` | domain, apps, segments, identity providers |
+| `limen.yaml` | domain, apps, services, segments, identity providers |
 | `policies/**/*.cedar` | policies; in `guardrails/` only `forbid`, in `entitlements/` only `permit` |
 | `tests/**/*.yaml` | what must be allowed, what must be denied, and why |
 | `*.pem` | certificates that `limen.yaml` names |
@@ -49,7 +49,12 @@ apps:
   wiki:
     upstream: http://127.0.0.1:9001
     allow: [group:staff]
+services:
+  ledger-db: {address: "db1.internal:5432", protocol: postgres, allow: [group:dba]}
 ```
+
+Apps and services share one space of names, and of hosts: `wiki.corp.example`, `ledger-db.corp.example`.
+A service is any TCP server; people reach it with `limen connect`, and policies see the action `connect`.
 """
 
 _POLICIES = """\
@@ -60,7 +65,8 @@ bundle: decisions, tests and denial pages are told by it. A forbid's `@reason` i
 who is denied reads. Templates (`?principal`) are refused: time-bound grants use Limen's own.
 
 Each entry of an app's `allow` is a permit for read and write, with an id such as `allow:wiki:group:staff`;
-`limen policy show` prints it. A policy has at most 128 operators and 32 levels of brackets.
+each entry of a service's is a permit to connect. `limen policy show` prints them.
+A policy has at most 128 operators and 32 levels of brackets.
 
 The schema, to which `attributes:` of `limen.yaml` are added:
 

@@ -90,6 +90,29 @@ def _upstream(text: str) -> str:
     return f"{scheme}://{host}:{port or (443 if scheme == 'https' else 80)}"
 
 
+def _address(text: str) -> str:
+    if "://" in text or "%" in text:
+        raise ValueError("Write it as host:port, without a scheme and without a zone.")
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not (host and colon and re.fullmatch(r"[0-9]{1,5}", port)) or (":" in host and not bracketed):
+        raise ValueError("Say the port behind a colon; an IPv6 address stands in brackets.")
+    if not 0 < int(port) < 65_536:
+        raise ValueError("A port is a number from 1 to 65535.")
+    return f"{_authority(f'tcp://{host}', ('tcp',))[1]}:{int(port)}"
+
+
+def _upgrade(text: str) -> str:
+    lowered = text.lower()
+    if lowered in ("h2c", "h2") or lowered.startswith(("http/", "tls/")):
+        raise ValueError("That would hide all later requests from Limen; for gRPC say `http2: true`.")
+    if lowered.startswith("connect"):
+        raise ValueError("Tunnels lead to `services:`.")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._+-]{0,31}(/[a-z0-9._+-]{1,31})?", lowered):
+        raise ValueError("It is a name, and perhaps a version behind a slash (RFC 9110 section 7.8).")
+    return lowered
+
+
 def _origin(text: str) -> str:
     if text in ("*", "null"):
         raise ValueError("Every origin must be named: an allowed origin acts with the person's session.")
@@ -187,6 +210,15 @@ APP_NAME = _pattern(
         ADMIN_APP: "That app is Limen's own administration.",
     },
 )
+SERVICE_NAME = _pattern(
+    'a DNS label, such as "ledger-db"',
+    LABEL,
+    extra="Lower-case letters, digits and `-` inside.",
+    refused={
+        AUTH_HOST: "That is the host where people sign in.",
+        ADMIN_APP: "That name is Limen's own administration.",
+    },
+)
 USER = _pattern('a username, such as "ada"', USERNAME)
 GROUP = _pattern('a group\'s name, such as "staff"', r"[^\x00-\x1f\x7f\u2028\u2029]{1,256}")
 WORD = _pattern("a line of text", r"[^\x00-\x1f\x7f\u2028\u2029]{1,512}")
@@ -197,6 +229,7 @@ METHOD = _pattern(
     r"[A-Z][A-Z-]{0,31}",
     refused={"CONNECT": "Tunnels are not routes.", "TRACE": "TRACE is never passed on."},
 )
+PROTOCOL = _pattern("a protocol's name in lower case, such as ssh, postgres or tcp", r"[a-z][a-z0-9-]{0,31}")
 SECRET_NAME = _pattern("the name of a secret", LABEL, extra="Store it with `limen secret set NAME`.")
 ATTRIBUTE = _pattern(
     "a Cedar identifier, such as clearance",
@@ -207,6 +240,10 @@ POLICY_ID = _pattern("a policy id, such as phi-passkey", r"[A-Za-z0-9][A-Za-z0-9
 HOST = _rule('a host name, such as "pay.example.com"', _host)
 DOMAIN = _rule('a domain, such as "corp.example"', _host)
 UPSTREAM = _rule('an address, such as "http://127.0.0.1:9001"', _upstream, "^https?://")
+ADDRESS = _rule(
+    'host:port, such as "db1.internal:5432"', _address, r"^(\[[0-9A-Fa-f:.]+\]|[^:/\s\[\]]+):[0-9]{1,5}$"
+)
+UPGRADE = _rule("a value of the Upgrade header, such as websocket", _upgrade, "^[A-Za-z0-9]")
 ORIGIN = _rule('an origin, such as "https://wiki.corp.example"', _origin, "^https?://[^/]+$")
 ISSUER = _rule('an issuer, such as "https://id.example.com"', _issuer, "^https?://")
 NETWORK = _rule("a network, such as 10.1.0.0/16", _network)

@@ -1,11 +1,11 @@
 """`allow:` written out: the Cedar that the short form of `limen.yaml` stands for."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import cedarpy
 
-from limen.core.catalogue import AppConfig, Catalogue
+from limen.core.catalogue import AppConfig, Catalogue, ServiceConfig
 from limen.engine.bundle_values import Policy
 from limen.engine.cedar_text import quote
 
@@ -16,53 +16,70 @@ _PRINCIPAL = {
 }
 _WHO = {"group": "Members of {}", "user": "{}", "workload": "The workload {}"}
 
+Resource = AppConfig | ServiceConfig
 
-def allow_policies(catalogue: Catalogue, at: Callable[[str, int], tuple[int, int]]) -> tuple[Policy, ...]:
-    """Return a permit for read and write for each entry of each app's `allow`.
 
-    `at` gives the line and column of an app's n-th entry.
+def allow_policies(
+    catalogue: Catalogue, at: Callable[[str, str, int], tuple[int, int]]
+) -> tuple[Policy, ...]:
+    """Return a permit for each entry of each `allow`: read and write of an app, connect to a service.
+
+    `at` gives the line and column of the n-th entry of a resource, by section and name.
     """
+    sections: tuple[tuple[str, Mapping[str, Resource]], ...] = (
+        ("apps", catalogue.apps),
+        ("services", catalogue.services),
+    )
     written = [
-        (app, entry, allow_cedar(app, entry), at(app.name, index))
-        for app in catalogue.apps.values()
-        for index, entry in enumerate(app.allow)
+        (resource, entry, allow_cedar(resource, entry), at(section, resource.name, index))
+        for section, resources in sections
+        for resource in resources.values()
+        for index, entry in enumerate(resource.allow)
     ]
     found = json.loads(cedarpy.policies_to_json_str("\n".join(cedar for _, _, cedar, _ in written)))
     return tuple(
         Policy(
-            id=allow_id(app, entry),
+            id=allow_id(resource, entry),
             effect="permit",
             layer="sugar",
-            reason=_reason(app, entry),
+            reason=_reason(resource, entry),
             file="limen.yaml",
             line=line,
             column=column,
             cedar=cedar,
             est=found["staticPolicies"][f"policy{number}"],
         )
-        for number, (app, entry, cedar, (line, column)) in enumerate(written)
+        for number, (resource, entry, cedar, (line, column)) in enumerate(written)
     )
 
 
-def allow_id(app: AppConfig, entry: str) -> str:
-    """Return the policy id of one `allow` entry, such as `allow:wiki:group:staff`."""
-    return f"allow:{app.name}:{entry}"
+def allow_id(resource: Resource, entry: str) -> str:
+    """Return the policy id of one `allow` entry, such as `allow:wiki:group:staff`.
+
+    Unique: no service of a bundle has the name of an app.
+    """
+    return f"allow:{resource.name}:{entry}"
 
 
-def allow_cedar(app: AppConfig, entry: str) -> str:
+def allow_cedar(resource: Resource, entry: str) -> str:
     """Return the Cedar that one `allow` entry stands for."""
     kind, _, name = entry.partition(":")
+    opens = (
+        'action in [Action::"read", Action::"write"],\n  resource in App::'
+        if isinstance(resource, AppConfig)
+        else 'action == Action::"connect",\n  resource == Service::'
+    )
     return (
-        f"@id({quote(allow_id(app, entry))})\n"
-        f"@reason({quote(_reason(app, entry))})\n"
+        f"@id({quote(allow_id(resource, entry))})\n"
+        f"@reason({quote(_reason(resource, entry))})\n"
         f"permit(\n"
         f"  {_PRINCIPAL[kind]}{quote(name)},\n"
-        f'  action in [Action::"read", Action::"write"],\n'
-        f"  resource in App::{quote(app.name)}\n"
+        f"  {opens}{quote(resource.name)}\n"
         f");"
     )
 
 
-def _reason(app: AppConfig, entry: str) -> str:
+def _reason(resource: Resource, entry: str) -> str:
     kind, _, name = entry.partition(":")
-    return f"{_WHO[kind].format(name)} may use {app.name}."
+    verb = "use" if isinstance(resource, AppConfig) else "connect to"
+    return f"{_WHO[kind].format(name)} may {verb} {resource.name}."

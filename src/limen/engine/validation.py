@@ -53,7 +53,7 @@ def explain_mismatch(error: str, effect: str) -> Mismatch:
         return Mismatch(
             "impossible-scope",
             "No action goes with this principal and this resource.",
-            "Users and workloads read, write and admin apps and routes.",
+            "Users and workloads read, write and admin apps and routes; they connect to services.",
         )
     return Mismatch("schema-mismatch", f"It does not fit the schema: {text}.", "Correct the expression.")
 

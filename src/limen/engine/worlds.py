@@ -12,7 +12,7 @@ import msgspec
 
 from limen.core.entities import close_entity
 from limen.core.ids import EntityRef
-from limen.core.resources import catalogue_entities
+from limen.core.resources import ACTIONS_ON, catalogue_entities
 from limen.engine.bundle_values import Bundle, Policy
 from limen.engine.expressions import (
     ACTION,
@@ -26,7 +26,7 @@ from limen.engine.expressions import (
 )
 from limen.engine.satisfy import UNKNOWN, fold
 
-WEB_ACTIONS = ("read", "write", "admin")  # services come with connectors, and `connect` with them
+ACTIONS = tuple(dict.fromkeys(action for actions in ACTIONS_ON.values() for action in actions))
 SUBJECTS = ("User", "Workload")
 ACTION_PARENT = "access"
 
@@ -126,7 +126,7 @@ class Scene:
         self.bundle = bundle
         self.rules = tuple(rule_of(policy) for policy in bundle.policies)
         self.ancestors = {
-            ref: close_entity(ref, entities.get).ancestors for ref in entities if ref.type in ("App", "Route")
+            ref: close_entity(ref, entities.get).ancestors for ref in entities if ref.type in ACTIONS_ON
         }
         self.members: dict[EntityRef, list[EntityRef]] = {}
         for ref, above in self.ancestors.items():
@@ -146,22 +146,30 @@ class Scene:
             found = (rule.bound,) if rule.bound in self.ancestors else ()
         else:
             found = self.members.get(rule.bound, ())
-        return [ref for ref in found if rule.resource_type in (None, ref.type)]
+        return [
+            ref
+            for ref in found
+            if rule.resource_type in (None, ref.type) and not _actions_at(ref).isdisjoint(rule.actions)
+        ]
 
     def worlds(self, rule: Rule, told_apart: frozenset[EntityRef] | None = None) -> Iterator[World]:
         """Yield the cases that a rule's scope meets; `told_apart` names what divides resources."""
         marks = rule.mentioned if told_apart is None else told_apart
         classes = {(ref.type, self.ancestors[ref] & marks): ref for ref in reversed(self.resources(rule))}
         for subject in rule.subjects:
-            for action in rule.actions:
-                for ref in classes.values():
+            for ref in classes.values():
+                for action in sorted(_actions_at(ref) & {*rule.actions}):
                     yield World(subject, action, ref, self.ancestors[ref], rule.within)
 
     def worlds_at(self, rule: Rule, resource: EntityRef, given: Mapping[Expr, Any]) -> Iterator[World]:
         """Yield the cases that a rule's scope meets at one resource, with some values given."""
         for subject in rule.subjects:
-            for action in rule.actions:
+            for action in sorted(_actions_at(resource) & {*rule.actions}):
                 yield World(subject, action, resource, self.ancestors[resource], rule.within, given)
+
+
+def _actions_at(resource: EntityRef) -> frozenset[str]:
+    return frozenset(ACTIONS_ON[resource.type])
 
 
 def subjects(scope: Mapping[str, Any]) -> tuple[str, ...]:
@@ -174,13 +182,13 @@ def subjects(scope: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def actions(scope: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the actions on apps and routes that a scope lets in."""
+    """Return the actions that a scope lets in."""
     if scope["op"] == "All":
-        return WEB_ACTIONS
+        return ACTIONS
     named = {entity.id for entity in scope_entities(scope)}
     if scope["op"] == "in" and ACTION_PARENT in named:
-        return WEB_ACTIONS
-    return tuple(action for action in WEB_ACTIONS if action in named)
+        return ACTIONS
+    return tuple(action for action in ACTIONS if action in named)
 
 
 def principal_atoms(scope: Mapping[str, Any]) -> frozenset[Expr]:

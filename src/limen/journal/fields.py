@@ -60,6 +60,7 @@ FIELD_CLASSES: Mapping[str, Mapping[str, FieldClass]] = {
         "bytes_in": _PUBLIC,
         "bytes_out": _PUBLIC,
         "flags": _PUBLIC,
+        "details": _PUBLIC,
     },
     "event": {
         "id": _PUBLIC,

@@ -28,6 +28,7 @@ from limen.core.record import EventRecord
 from limen.core.secret import Secret
 from limen.enforcement.check.assertion import AssertionSigner
 from limen.journal.writer import Journal
+from limen.services.control_gateways import ControlGateways, GatewayCollector
 from limen.services.feed import FeedServer
 from limen.services.serving import UnixServer, new_registry, run_service
 from limen.services.state import StateDir, read_bundle
@@ -47,12 +48,18 @@ log = structlog.get_logger("limen.control")
 
 
 class ControlOptions(msgspec.Struct, frozen=True):
-    """What `limen control` was told. `bundle` is applied if none is active."""
+    """What `limen control` was told.
+
+    Attributes:
+        bundle: applied if none is active.
+        gateways: HOST:PORT on which gateways of other machines are served; the console is on PORT+1.
+    """
 
     state: Path
     bundle: Path | None
     public_port: int
     metrics: str | None
+    gateways: str | None = None
 
 
 def run_control(options: ControlOptions) -> None:
@@ -72,6 +79,7 @@ class Control:
         self._state = state
         self._options = options
         self._clock = SystemClock()
+        self._committed_at = 0.0
         self.registry = new_registry()
         self._head = Gauge(
             "limen_change_feed_head", "Position of the last committed change.", registry=self.registry
@@ -86,8 +94,18 @@ class Control:
         self._seed()
         self.console = create_console(self._console_deps())
         self._parts = self.console.state.parts
-        self.admin = create_admin(self._admin_deps())
         self._feed = FeedServer(self._store, state.socket("feed"), on_seen=self._parts.sessions.note_seen)
+        self.registry.register(GatewayCollector(self._feed))
+        self._gateways = ControlGateways(
+            state,
+            self._feed,
+            self._parts.desk.ledger,
+            self._clock,
+            console=self.console,
+            catalogue=lambda: self._authority.active().catalogue,
+            listen=options.gateways,
+        )
+        self.admin = create_admin(self._admin_deps())
         self._servers = (
             UnixServer(self.console, state.socket("control")),
             UnixServer(self.admin, state.socket("admin"), protocol=PeerProtocol),
@@ -99,6 +117,7 @@ class Control:
         await self._feed.start()
         for server in self._servers:
             await server.start()
+        await self._gateways.start()
         self._sweeping = asyncio.create_task(self._sweep(), name="sweep")
         log.info("control.ready", version=__version__, head=self._replica.seq)
 
@@ -108,6 +127,7 @@ class Control:
             self._sweeping.cancel()
         for server in self._servers:
             await server.stop()
+        await self._gateways.stop()
         await self._feed.close()
         self.close()
 
@@ -133,6 +153,7 @@ class Control:
             log.error("control.bundle_unusable", why=self._replica.bundle_error.message)
 
     def _follow(self, changes: tuple[Change, ...]) -> None:
+        self._committed_at = self._clock.now()
         self._authority.update(lambda replica: replica.apply(changes))
         self._head.set(changes[-1].seq)
         for change in changes:
@@ -164,7 +185,7 @@ class Control:
             token_key=self._state.key(TOKENS).reveal(),
             port=self._options.public_port,
             note=self._note,
-            jwks=lambda: {"keys": [self._signer.public_jwk()]},
+            jwks=lambda: {"keys": [self._signer.public_jwk(), *self._gateways.jwks()]},
             may_open=self._may_open,
             secret=self._secret,
             registry=self.registry,
@@ -185,6 +206,8 @@ class Control:
             status=self._status,
             ready=self._ready,
             registry=self.registry,
+            gateways=self._gateways,
+            committed_at=lambda: self._committed_at,
         )
 
     def _may_open(self, person: str, session: Session) -> Mapping[str, tuple[bool | None, str]]:
@@ -209,11 +232,15 @@ class Control:
                 {"name": app.name, "url": desk.origin(app.host), "upstream": list(app.upstream)}
                 for app in catalogue.apps.values()
             ],
+            "services": [
+                {"name": service.name, "host": service.host, "address": f"{service.address}:{service.port}"}
+                for service in catalogue.services.values()
+            ],
             "bundle": self._authority.bundle().bundle_id,
             "folder_differs": self._folder_differs(),
             "change_feed_head": self._replica.seq,
             "epoch": self._store.epoch,
-            "gateways": dict(self._feed.gateways),
+            "gateways": {one.node: one.position for one in self._feed.gateways},
             "development_ca": catalogue.certificate is None,
             "ca_file": str(ca_file) if catalogue.certificate is None else None,
             "state_dir": str(self._state.root),

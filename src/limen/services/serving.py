@@ -21,7 +21,7 @@ BACKLOG = 1024
 STOP_S = 3
 
 
-class _Server(uvicorn.Server):
+class QuietServer(uvicorn.Server):
     """A server whose process, not itself, listens to signals."""
 
     @contextlib.contextmanager
@@ -31,11 +31,17 @@ class _Server(uvicorn.Server):
 
 
 class UnixServer:
-    """One ASGI application on one private Unix socket."""
+    """One ASGI application on one private Unix socket, or on a socket that listens already."""
 
-    def __init__(self, app: Any, path: Path, *, protocol: type[asyncio.Protocol] | str = "httptools") -> None:
-        self._path = path
-        self._server = _Server(
+    def __init__(
+        self,
+        app: Any,
+        where: Path | socket.socket,
+        *,
+        protocol: type[asyncio.Protocol] | str = "httptools",
+    ) -> None:
+        self._where = where
+        self._server = QuietServer(
             uvicorn.Config(
                 app,
                 http=protocol,
@@ -52,10 +58,9 @@ class UnixServer:
 
     async def start(self) -> None:
         """Listen, and serve until `stop`."""
-        listening = listen_unix(self._path)
-        self._task = asyncio.create_task(
-            self._server.serve(sockets=[listening]), name=f"serve-{self._path.name}"
-        )
+        where = self._where
+        listening = listen_unix(where) if isinstance(where, Path) else where
+        self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name=f"serve-{where}")
         await asyncio.wait((self._task,), timeout=0)  # it listens already; what fails at once shows here
         if self._task.done():
             self._task.result()

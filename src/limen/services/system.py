@@ -15,6 +15,7 @@ from limen.services.state import StateDir
 
 READY_S = 60.0
 POLL_S = 0.05
+GATEWAY_STOP_S = 20.0  # from SIGTERM to SIGKILL: requests finish, Envoy ends, then the brains
 LOG_TAIL_LINES = 12
 
 
@@ -24,6 +25,7 @@ class SystemOptions(msgspec.Struct, frozen=True):
     Attributes:
         bundle: applied if none is active yet.
         metrics: HOST:PORT of control's; the gateway's is the next port.
+        gateways: HOST:PORT for gateways of other machines.
         control: a module to run in place of `limen control`.
     """
 
@@ -32,6 +34,7 @@ class SystemOptions(msgspec.Struct, frozen=True):
     port: int
     listen: str = "127.0.0.1"
     metrics: str | None = None
+    gateways: str | None = None
     control: str = ""
 
 
@@ -73,6 +76,7 @@ class System:
 
     def _control(self) -> Child:
         metrics = ("--metrics", self.options.metrics) if self.options.metrics else ()
+        gateways = ("--gateways", self.options.gateways) if self.options.gateways else ()
         program = (
             (sys.executable, "-m", self.options.control) if self.options.control else limen_command("control")
         )
@@ -85,6 +89,7 @@ class System:
             "--public-port",
             str(self.port),
             *metrics,
+            *gateways,
         )
         return Child("control", arguments, self.state.root / "log" / "control.log")
 
@@ -100,7 +105,8 @@ class System:
             self.options.listen,
             *metrics,
         )
-        return Child("gateway", arguments, self.state.root / "log" / "gateway.log")
+        log = self.state.root / "log" / "gateway.log"
+        return Child("gateway", arguments, log, terminate_s=GATEWAY_STOP_S)
 
     async def _wait_ready(self, name: str, path: Path, deadline: float) -> None:
         import httpx  # now that the children are on their way

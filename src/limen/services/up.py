@@ -24,6 +24,7 @@ class UpOptions(msgspec.Struct, frozen=True):
     port: int
     listen: str
     metrics: str | None
+    gateways: str | None = None
 
 
 def run_up(options: UpOptions) -> None:
@@ -37,6 +38,7 @@ def run_up(options: UpOptions) -> None:
             port=options.port,
             listen=options.listen,
             metrics=options.metrics,
+            gateways=options.gateways,
         )
     )
     asyncio.run(serve(system, greet))
@@ -67,6 +69,8 @@ async def greet(system: System) -> None:
     out.print(f"Limen serves {status['domain']} on {system.options.listen}:{system.port}", markup=False)
     for app in status["apps"]:
         out.print(f"  {app['name']:<16} {app['url']}", markup=False)
+    for service in status["services"]:
+        out.print(f"  {service['name']:<16} limen connect {service['name']}", markup=False)
     out.print(f"  {'sign-in':<16} {status['auth_url']}", markup=False)
     if status["development_ca"]:
         out.print("Its certificates are of a development CA. To trust it: limen trust", markup=False)

@@ -1,160 +1,126 @@
-"""The one seam to a database product: how to connect, begin, and migrate. All else is portable SQL.
+"""The one seam to a database product: how to connect, begin, migrate, and what its faults mean.
 
-SQLite is the product of this release. Its rules: WAL so that readers never wait, `synchronous=FULL` so
-that an answered commit survives a power cut, foreign keys on, and writers that begin IMMEDIATE so that
-they never fail half-way for want of the lock. Connections of `reader` cannot write at all, so every
-write passes `Store.transaction` (law F1).
+All else is portable SQL. `SqliteBackend` needs nothing and serves one control; `PostgresBackend` lets
+several control nodes share one database. Connections of `reader` cannot write at all, so every write
+passes `Store.transaction` (law F1), and `writer` has one transaction at a time among all who share the
+database, from its first statement on.
 """
 
-import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DatabaseError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError
 
 from limen.core.errors import Invalid, Unavailable
+from limen.store.life import Home
 
-BUSY_TIMEOUT_S = 10.0
-"""How long SQLite waits for another process that holds the write lock."""
+WRITE_WAIT_S = 30.0
+"""How long a writer waits for those before it: in this process, and again among processes."""
 
-READERS_MAX = 64
-"""Connections for readers: more than a web server's 40 worker threads. Opened as they are needed."""
+URL_VARIABLE = "LIMEN_DATABASE_URL"
+URL_EXAMPLE = "postgresql://limen:PASSWORD@db.example.org/limen"
 
 
-class SqliteBackend:
-    """Two engines on one file: `reader` (query only, snapshots) and `writer` (one at a time)."""
+class Listener(Protocol):
+    """Wakes a store when another node committed."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        _create_private(path)
-        url = URL.create("sqlite", database=str(path))
-        self.writer = _engine(url, begin="BEGIN IMMEDIATE", pragmas=_WRITER_PRAGMAS, size=1)
-        self.reader = _engine(url, begin="BEGIN", pragmas=_READER_PRAGMAS, size=READERS_MAX)
-
-    @contextmanager
-    def migration(self) -> Iterator[Connection]:
-        """Yield a connection inside one write transaction that may alter tables.
-
-        Foreign keys are off here: SQLite alters a table by copying and dropping it, and a drop would
-        cascade into its children. They are checked as a whole before the commit.
-        """
-        engine = _engine(
-            URL.create("sqlite", database=str(self.path)),
-            begin="BEGIN IMMEDIATE",
-            pragmas=("journal_mode=WAL", "synchronous=FULL", "foreign_keys=OFF"),
-            size=1,
-        )
-        try:
-            with unavailable_on_fault(), engine.begin() as connection:
-                yield connection
-                broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-                assert broken is None, f"a migration left a dangling reference: {broken}"
-        finally:
-            engine.dispose()
+    def wake(self) -> None:
+        """Look now. From any thread."""
+        ...
 
     def close(self) -> None:
-        """Close every connection; SQLite then folds the write-ahead log into the file."""
-        self.reader.dispose()
-        self.writer.dispose()
+        """Stop, and wait for the thread a bounded time."""
+        ...
 
 
-_WRITER_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
-_READER_PRAGMAS = ("foreign_keys=ON", "query_only=ON")
+class Backend(Protocol):
+    """One database, open.
+
+    Attributes:
+        product: its name, for people.
+        reader, writer: the two engines; `writer` begins by waiting for its turn among all writers.
+        mark: where this node's mark lies; None when it keeps none.
+        mark_required: whether a database without its mark comes from elsewhere.
+    """
+
+    product: str
+    reader: Engine
+    writer: Engine
+    mark: Path | None
+    mark_required: bool
+
+    def migration(self) -> AbstractContextManager[Connection]:
+        """Yield a connection inside one write transaction that may alter tables."""
+        ...
+
+    def faults(self) -> AbstractContextManager[None]:
+        """Turn a fault of the database itself into `Unavailable`."""
+        ...
+
+    def home(self, connection: Connection) -> Home | None:
+        """Return where this database lives; None for a product whose mark knows that."""
+        ...
+
+    def announce(self, connection: Connection) -> None:
+        """Let the commit of this transaction wake the other nodes."""
+        ...
+
+    def listen(self, look: Callable[[], None]) -> Listener | None:
+        """Call `look` in a thread of its own whenever others committed; None when there are no others."""
+        ...
+
+    def describe(self, connection: Connection) -> dict[str, Any]:
+        """Return what `limen db status` says of the product: version, place, size. No secret."""
+        ...
+
+    def close(self) -> None:
+        """Close every connection."""
+        ...
 
 
-def open_backend(url_or_path: str | Path) -> SqliteBackend:
-    """Open the database that `url_or_path` names: a path, or a `sqlite:///` URL.
+def open_backend(url_or_path: str | Path, mark: Path | None = None) -> Backend:
+    """Open the database that `url_or_path` names: a path, a `sqlite:///` or a `postgresql://` URL.
+
+    `mark` is where this node keeps its mark if the database does not lie beside it.
 
     Raises:
         Invalid: a product that this release does not speak, or a database without a file.
     """
     if isinstance(url_or_path, str) and "://" in url_or_path:
-        url = make_url(url_or_path)
-        if url.get_backend_name() != "sqlite":
+        product = url_or_path.partition("://")[0].partition("+")[0]
+        if product in ("postgresql", "postgres"):
+            from limen.store.postgres import PostgresBackend
+
+            return PostgresBackend(url_or_path, mark)
+        if product != "sqlite":
             raise Invalid(
-                f"The store URL names {url.get_backend_name()}, which this release does not speak.",
-                remedy="Give the path of a SQLite file.",
+                f"{URL_VARIABLE}: this release does not speak {product[:32]!r}.",
+                remedy=f"Name a PostgreSQL database, such as {URL_EXAMPLE}, or unset it to use SQLite.",
             )
-        url_or_path = url.database or ""
+        url_or_path = _sqlite_path(url_or_path)
     if str(url_or_path) in ("", ".", ":memory:"):
         raise Invalid("The store needs a file.", remedy="Give the path of a SQLite file.")
+    from limen.store.sqlite import SqliteBackend
+
     return SqliteBackend(Path(url_or_path))
 
 
-@contextmanager
-def unavailable_on_fault() -> Iterator[None]:
-    """Turn a fault of the database itself (locked, full, unreadable) into `Unavailable`."""
+def _sqlite_path(url: str) -> str:
     try:
-        yield
-    except PoolTimeout as fault:
-        raise _unavailable("every connection is in use") from fault
-    except DatabaseError as fault:
-        if getattr(fault.orig, "sqlite_errorcode", 0) & 0xFF not in _FAULTS:
-            raise  # a broken constraint or statement: the caller's business, or our own bug
-        raise _unavailable(str(fault.orig)) from fault
+        return make_url(url).database or ""
+    except ArgumentError:
+        raise Invalid(f"{URL_VARIABLE} is not a URL.", remedy="Write sqlite:////path, or unset it.") from None
 
 
-_FAULTS = frozenset(
-    {
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_NOTADB,
-    }
-)
-"""Primary result codes that speak of the file and not of the statement (sqlite.org/rescode.html)."""
+def outage(cause: str, remedy: str) -> Unavailable:
+    """Return the error of a database that does not answer."""
+    return Unavailable(f"The database does not answer: {cause}.", remedy=remedy, code="STORE_UNAVAILABLE")
 
 
-def _unavailable(cause: str) -> Unavailable:
-    return Unavailable(
-        f"The database does not answer: {cause}.",
-        remedy="Look at free disk space and at other processes that use the file, then try again.",
-        code="STORE_UNAVAILABLE",
-    )
-
-
-def _create_private(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise Invalid(f"The folder {path.parent} does not exist.", remedy="Create it, or name another.")
-    # SQLite gives its -wal and -shm files the mode of the file itself.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-
-
-def _engine(url: URL, *, begin: str, pragmas: tuple[str, ...], size: int) -> Engine:
-    engine = create_engine(
-        url,
-        pool_size=size,
-        max_overflow=0,
-        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
-        json_serializer=_encode_json,
-        json_deserializer=msgspec.json.decode,
-    )
-
-    @event.listens_for(engine, "connect")
-    def _connected(dbapi: sqlite3.Connection, _record: object) -> None:
-        dbapi.isolation_level = None  # the driver must not begin by itself: `_begun` does
-        for pragma in pragmas:
-            dbapi.execute(f"PRAGMA {pragma}").close()
-
-    @event.listens_for(engine, "begin")
-    def _begun(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
-
-
-def _encode_json(value: Any) -> str:
+def encode_json(value: Any) -> str:
+    """Return the text that a JSON column holds."""
     return msgspec.json.encode(value).decode()

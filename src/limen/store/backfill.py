@@ -13,7 +13,8 @@ import msgspec
 from sqlalchemy import Column, Row, Table, select
 
 from limen.store import feed
-from limen.store.database import Store, Transaction
+from limen.store.database import Store
+from limen.store.transaction import Transaction
 
 BATCH_ROWS = 500
 """Rows of one transaction: some tens of milliseconds of lock."""

@@ -2,22 +2,35 @@
 
 Laws:
     F1 atomic. No row changes without its change record, no record without its row.
-    F2 ordered. A replica that has applied `seq = N` equals the snapshot at `N`.
+    F2 ordered. A replica that has applied `seq = N` equals the snapshot at `N`. Within an epoch no
+       number is left out; a new epoch counts on from a number beyond all that went before.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Text, bindparam, cast, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Text, cast, delete, func, insert, select, update
 
 from limen.core.changes import Change, Projection, Snapshot
 from limen.core.errors import Conflict
+from limen.store.life import Found, prove
 from limen.store.tables import change, projection, state
 
 _decode = msgspec.json.Decoder(Projection).decode
 
-_DELETE_PROJECTION = delete(projection).where(
-    projection.c.kind == bindparam("b_kind"), projection.c.id == bindparam("b_id")
+_IDS_PER_DELETE = 500
+"""One statement for many rows: a round trip for each row is what a server that is elsewhere makes slow."""
+
+_CHANGES = select(
+    change.c.seq,
+    change.c.tx,
+    change.c.kind,
+    change.c.id,
+    cast(change.c.value, Text),
+    change.c.actor,
+    change.c.reason,
+    change.c.at,
 )
 
 
@@ -44,7 +57,7 @@ def append_changes(connection: Connection, changes: Sequence[Change]) -> None:
     if not changes:
         return
     connection.execute(insert(change), [msgspec.structs.asdict(c) for c in changes])
-    connection.execute(_DELETE_PROJECTION, [{"b_kind": c.kind, "b_id": c.id} for c in changes])
+    _delete_projections(connection, changes)
     live = [
         {"kind": c.kind, "id": c.id, "version": c.seq, "value": c.value}
         for c in changes
@@ -53,6 +66,34 @@ def append_changes(connection: Connection, changes: Sequence[Change]) -> None:
     if live:
         connection.execute(insert(projection), live)
     write_state(connection, "seq", str(changes[-1].seq))
+
+
+def _delete_projections(connection: Connection, changes: Sequence[Change]) -> None:
+    ids: dict[str, list[str]] = {}
+    for one in changes:
+        ids.setdefault(one.kind, []).append(one.id)
+    for kind, names in ids.items():
+        for first in range(0, len(names), _IDS_PER_DELETE):
+            some = projection.c.id.in_(names[first : first + _IDS_PER_DELETE])
+            connection.execute(delete(projection).where(projection.c.kind == kind, some))
+
+
+def skip_to(connection: Connection, seq: int) -> None:
+    """Count on from `seq`. Whoever is at an earlier position takes a snapshot."""
+    write_state(connection, "seq", str(seq))
+    write_state(connection, "floor", str(seq))
+
+
+def load_found(connection: Connection, at: int | None = None) -> Found:
+    """Return where the feed is; with `at`, also a proof of which change stands there."""
+    names = ("epoch", "seq", "home")
+    rows = connection.execute(select(state.c.name, state.c.value).where(state.c.name.in_(names)))
+    found = {row.name: row.value for row in rows}
+    proof = None
+    if at:
+        row = connection.execute(_CHANGES.where(change.c.seq == at)).first()
+        proof = None if row is None else prove(_change(row))
+    return Found(found.get("epoch", ""), int(found.get("seq", 0)), proof, found.get("home"))
 
 
 def load_head(connection: Connection) -> int:
@@ -85,24 +126,8 @@ def load_changes(connection: Connection, after: int, limit: int) -> tuple[Change
     until = connection.scalar(select(func.max(window.c.tx)))
     if until is None:
         return ()
-    rows = connection.execute(
-        select(
-            change.c.seq,
-            change.c.tx,
-            change.c.kind,
-            change.c.id,
-            cast(change.c.value, Text),
-            change.c.actor,
-            change.c.reason,
-            change.c.at,
-        )
-        .where(change.c.seq > after, change.c.seq <= until)
-        .order_by(change.c.seq)
-    )
-    return tuple(
-        Change(seq, tx, kind, name, None if text is None else _decode(text), actor, reason, at)
-        for seq, tx, kind, name, text, actor, reason, at in rows
-    )
+    wanted = _CHANGES.where(change.c.seq > after, change.c.seq <= until).order_by(change.c.seq)
+    return tuple(_change(row) for row in connection.execute(wanted))
 
 
 def prune_changes(connection: Connection, *, keep: int) -> int:
@@ -115,7 +140,8 @@ def prune_changes(connection: Connection, *, keep: int) -> int:
     if edge is None:
         return 0
     gone = connection.execute(delete(change).where(change.c.seq <= edge)).rowcount
-    write_state(connection, "floor", str(edge))
+    floor = int(read_state(connection, "floor") or 0)
+    write_state(connection, "floor", str(max(edge, floor)))  # never back to before a new epoch
     return gone
 
 
@@ -133,3 +159,8 @@ def _check_position(connection: Connection, after: int) -> None:
             remedy="Load a snapshot: the database may have been restored.",
             code="FEED_AHEAD",
         )
+
+
+def _change(row: Row[Any]) -> Change:
+    seq, tx, kind, name, text, actor, reason, at = tuple(row)
+    return Change(seq, tx, kind, name, None if text is None else _decode(text), actor, reason, at)

@@ -1,5 +1,6 @@
 """What repositories need of a transaction, so that they do not import the store that they serve."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -33,4 +34,8 @@ class Writing(Protocol):
 
     def change(self, kind: str, id: str, value: Projection | None) -> None:  # noqa: A002
         """Record a projection, or its tombstone."""
+        ...
+
+    def recorded(self, kind: str) -> Mapping[str, Projection | None]:
+        """Return what this transaction has recorded of a kind so far, by id."""
         ...

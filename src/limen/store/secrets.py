@@ -50,7 +50,7 @@ def set_secret(tx: Writing, name: str, value: Secret[str], sealer: Sealer, *, ga
     tx.connection.execute(insert(app_secret).values(row))
     if gateway:
         tx.change("secret", name, SecretFact(name, sealed))
-    elif name in _published(tx.connection):
+    elif name in _published(tx):
         tx.change("secret", name, None)
 
 
@@ -62,7 +62,7 @@ def delete_secret(tx: Writing, name: str) -> None:
     """
     if tx.connection.execute(delete(app_secret).where(app_secret.c.name == name)).rowcount == 0:
         raise _no_secret(name)
-    if name in _published(tx.connection):
+    if name in _published(tx):
         tx.change("secret", name, None)
 
 
@@ -92,7 +92,7 @@ def publish_secrets(tx: Writing, names: frozenset[str]) -> None:
 
     Names that have no secret yet are skipped: `set_secret` publishes them when they are set.
     """
-    published = _published(tx.connection)
+    published = _published(tx)
     for name in sorted(published - names):
         tx.change("secret", name, None)
     rows = tx.connection.execute(select(app_secret.c.name, app_secret.c.value_sealed)).all()
@@ -101,8 +101,12 @@ def publish_secrets(tx: Writing, names: frozenset[str]) -> None:
             tx.change("secret", name, SecretFact(name, sealed))
 
 
-def _published(connection: Connection) -> frozenset[str]:
-    return frozenset(connection.scalars(select(projection.c.id).where(projection.c.kind == "secret")))
+def _published(tx: Writing) -> frozenset[str]:
+    """Return what gateways have, or will have when this transaction commits."""
+    there = frozenset(tx.connection.scalars(select(projection.c.id).where(projection.c.kind == "secret")))
+    now = tx.recorded("secret")
+    gone = {name for name, value in now.items() if value is None}
+    return there.union(now) - gone
 
 
 def _no_secret(name: str) -> NotFound:

@@ -141,6 +141,19 @@ def list_over(connection: Connection, now: Instant, idle_s: float) -> tuple[Sess
     return tuple(_session(row) for row in rows)
 
 
+def list_locked_out(connection: Connection, now: Instant) -> tuple[str, ...]:
+    """Return the people who have an active session and may not come in: by status, or by time."""
+    out = or_(person.c.status != Status.ACTIVE, person.c.expires_at <= now)
+    query = (
+        select(session.c.person)
+        .join(person, person.c.id == session.c.person)
+        .where(session.c.state == "active", out)
+        .distinct()
+        .order_by(session.c.person)
+    )
+    return tuple(connection.execute(query).scalars())
+
+
 def note_seen(connection: Connection, seen: Mapping[str, Instant]) -> None:
     """Move last-seen times forward. Not a change (architecture §3)."""
     for session_id, at in seen.items():

@@ -2,10 +2,14 @@
 
 Instants are Unix seconds (REAL), UTC. `*_hash` columns hold SHA-256 hex of random tokens; the tokens
 themselves are never stored. `*_sealed` columns hold ciphertext under the state folder's key.
+
+Every type means the same in SQLite and PostgreSQL. JSON is `json` there and not `jsonb`: the text comes
+back as it was written, so that a projection has the same bytes for every reader.
 """
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -28,20 +32,26 @@ metadata = MetaData(
     }
 )
 
+Long = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits in both products: SQLite's INTEGER has them, PostgreSQL's has 32."""
+
+CredentialId = String(1400).with_variant(String(1024), "sqlite")
+"""Base64url of at most 1023 bytes (WebAuthn 5.8.3); SQLite never looks at lengths."""
+
 # --- the change feed (laws F1, F2) ---------------------------------------------------------------
 
 state = Table(
     "state",
     metadata,
-    Column("name", String(64), primary_key=True),  # epoch, seq, floor, release, backfill:*
+    Column("name", String(64), primary_key=True),  # epoch, seq, floor, release, home, backfill:*
     Column("value", Text, nullable=False),
 )
 
 change = Table(
     "change",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=False),
-    Column("tx", Integer, nullable=False),
+    Column("seq", Long, primary_key=True, autoincrement=False),
+    Column("tx", Long, nullable=False),
     Column("kind", String(32), nullable=False),
     Column("id", String(255), nullable=False),
     Column("value", JSON(none_as_null=True)),  # the projection; NULL is a tombstone
@@ -56,7 +66,7 @@ projection = Table(
     metadata,
     Column("kind", String(32), primary_key=True),
     Column("id", String(255), primary_key=True),
-    Column("version", Integer, nullable=False),
+    Column("version", Long, nullable=False),
     Column("value", JSON, nullable=False),
     Index(None, "version"),
 )
@@ -124,10 +134,10 @@ totp = Table(
 passkey = Table(
     "passkey",
     metadata,
-    Column("id", String(1024), primary_key=True),  # base64url credential id
+    Column("id", CredentialId, primary_key=True),  # base64url credential id
     Column("person", ForeignKey("person.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("public_key", LargeBinary, nullable=False),
-    Column("sign_count", Integer, nullable=False),
+    Column("sign_count", Long, nullable=False),
     Column("aaguid", String(36), nullable=False),
     Column("name", String(255), nullable=False),
     Column("backed_up", Boolean, nullable=False),

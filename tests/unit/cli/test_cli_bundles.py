@@ -45,6 +45,47 @@ def test_protect_adds_one_app_shows_the_difference_and_says_where_it_will_be(
     assert limen("policy", "show").out.count('@id("allow:wiki:') == 2
 
 
+def test_protect_adds_a_service_and_says_how_it_is_reached(limen: Limen, bundle: Path) -> None:
+    asked = ("protect", "--service", "ledger-db", "--address", "db1.internal:5432", "--protocol", "postgres")
+    done = limen(*asked, "--allow", "group:dba")
+    assert (done.code, done.err) == (0, "")
+    added = [line[1:] for line in done.out.splitlines() if line.startswith("+") and line[1:2] == " "]
+    assert added == [
+        "  ledger-db:",
+        '    address: "db1.internal:5432"',
+        "    protocol: postgres",
+        "    allow: [group:dba]",
+    ]
+    assert "ledger-db will be at ledger-db.corp.example, through `limen connect ledger-db`." in done.out
+    assert limen("policy", "check").code == 0
+    assert 'resource == Service::"ledger-db"' in limen("policy", "show").out
+    again = limen(*asked)
+    assert (again.code, again.out) == (1, "")
+    assert "there is a service 'ledger-db' already" in again.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        [URL],
+        ["--name", "a"],
+        ["--service", "a"],
+        [URL, "--name", "a", "--service", "b", "--address", "h:1"],
+        [URL, "--name", "a", "--protocol", "ssh"],
+        ["--service", "a", "--address", "h"],
+        ["--service", "auth", "--address", "h:1"],
+    ],
+)
+def test_protect_takes_an_app_or_a_service_and_not_half_of_one(
+    limen: Limen, bundle: Path, arguments: list[str]
+) -> None:
+    before = (bundle / "limen.yaml").read_text()
+    done = limen("protect", *arguments)
+    assert (done.code, done.out, len(done.err.splitlines())) == (1, "", 2)
+    assert (bundle / "limen.yaml").read_text() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

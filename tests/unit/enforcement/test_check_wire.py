@@ -8,7 +8,7 @@ from check_world import CheckWorld, request
 from limen.core.catalogue import AppConfig, Catalogue, RouteConfig
 from limen.enforcement.check.answer import Answer, render_answer
 from limen.enforcement.check.credentials import read_credentials
-from limen.enforcement.check.places import Place
+from limen.enforcement.check.places import AppPlace
 from limen.enforcement.check.request import (
     BadRequest,
     is_navigation,
@@ -94,9 +94,9 @@ def test_an_app_may_allow_escaped_slashes_but_never_dot_segments_in_them() -> No
     assert refused(b"/repo/x%2F..%2Fadmin", encoded_slash=True)
 
 
-def place(*routes: RouteConfig) -> Place:
+def place(*routes: RouteConfig) -> AppPlace:
     app = AppConfig("wiki", "wiki.limen.test", ("http://x",), routes=routes, allow_encoded_slash=True)
-    return Place(app, Catalogue("limen.test", apps={"wiki": app}))
+    return AppPlace(app, Catalogue("limen.test", apps={"wiki": app}))
 
 
 ADMIN = RouteConfig("admin", "/admin/**", action="admin")

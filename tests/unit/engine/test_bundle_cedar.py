@@ -68,6 +68,8 @@ MISTAKES = [
     (permit("context.hour == \"a\""), "schema-mismatch", (1, 1)),
     (permit("context.session.aal > 1"), "unguarded-optional", (1, 53)),
     ('@id("a") permit(principal, action == Action::"connect", resource in App::"wiki");', "impossible-scope", (1, 1)),
+    ('@id("a") permit(principal, action == Action::"read", resource == Service::"db");', "impossible-scope", (1, 1)),
+    ('@id("a") permit(principal, action in [Action::"read", Action::"write"], resource is Service);', "impossible-scope", (1, 1)),
 ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@
 
 import pytest
 
-from limen.core.catalogue import IdentityConfig, UpstreamTls
+from limen.core.catalogue import IdentityConfig, ServiceConfig, StreamLimits, UpstreamTls
 from limen.core.errors import BundleRefused, Finding
 from limen.engine.bundle import Bundle, bundle_id, parse_bundle
 from limen.engine.bundle_tests import run_tests
@@ -36,7 +36,11 @@ apps:
     cors: {origins: [https://wiki.corp.example]}
     routes:
       - {name: exports, path: /exports/**, action: admin}
+      - {name: events,  path: /events, streaming: true}
       - {name: health,  path: /healthz, public: true}
+services:
+  ledger-db: {address: "db1.internal:5432", protocol: postgres, segment: prod-data, owner: dba}
+  bastion:   {address: "10.0.0.5:22", protocol: ssh, segment: prod}
 segments:
   prod-data: {in: prod}
 """
@@ -108,8 +112,22 @@ def test_the_design_page_parses() -> None:
     assert payroll.cors.origins == ("https://wiki.corp.example",)
     assert [(r.name, r.action, r.public) for r in payroll.routes] == [
         ("exports", "admin", False),
+        ("events", None, False),
         ("health", None, True),
     ]
+    assert [route.name for route in payroll.routes if route.streaming] == ["events"]
+    assert bundle.catalogue.services == {
+        "ledger-db": ServiceConfig(
+            "ledger-db",
+            "ledger-db.corp.example",
+            "db1.internal",
+            5432,
+            "postgres",
+            owner="dba",
+            segment="prod-data",
+        ),
+        "bastion": ServiceConfig("bastion", "bastion.corp.example", "10.0.0.5", 22, "ssh", segment="prod"),
+    }
     assert bundle.catalogue.segments == {"prod-data": "prod", "prod": None}
     assert "clearance?: Long" in bundle.cedar_schema
     assert [policy.id for policy in bundle.policies] == [
@@ -126,16 +144,16 @@ def test_the_design_page_parses() -> None:
 
 
 def test_the_design_page_s_later_keys_are_refused_by_name_and_nothing_else_is() -> None:
-    page = PAGE.replace("mode: enforce", "mode: warn").replace("public: true", "streaming: true")
-    page += 'services:\n  ledger-db: {address: "db1.internal:5432", protocol: postgres}\n'
+    page = PAGE.replace("mode: enforce", "mode: warn").replace("owner: dba", "mode: observe")
+    page += "agents: {}\n"
     with pytest.raises(BundleRefused) as refused:
         parse_bundle({**DESIGN, "limen.yaml": page})
     found = [(finding.id, finding.line) for finding in refused.value.findings]
-    assert found == [("later-capability", 15), ("later-capability", 25), ("later-capability", 28)]
-    assert "TCP services" in refused.value.findings[2].message
+    assert found == [("later-capability", 15), ("later-capability", 28), ("later-capability", 32)]
+    assert "rollout modes" in refused.value.findings[1].message
 
 
-@pytest.mark.parametrize("key", ["services", "console", "agents", "scim", "mode", "signals", "acme"])
+@pytest.mark.parametrize("key", ["console", "agents", "scim", "mode", "signals", "acme"])
 def test_keys_of_later_capabilities_are_refused_by_name(key: str) -> None:
     [finding] = refusals(f"domain: corp.example\n{key}: {{}}\n")
     assert (finding.id, finding.line, finding.column) == ("later-capability", 2, 1)
@@ -155,6 +173,10 @@ def test_labelled_apps_are_stale_sooner() -> None:
     assert parsed(with_app("labels: [phi]")).catalogue.apps["wiki"].staleness_max_s == 30
     routes = "routes: [{name: a, path: /a, labels: [phi]}]"
     assert parsed(with_app(routes)).catalogue.apps["wiki"].staleness_max_s == 30
+
+
+def with_service(keys: str) -> str:
+    return f"domain: corp.example\nservices:\n  db: {{{keys}}}\n"
 
 
 WRONG = [
@@ -196,7 +218,45 @@ WRONG = [
     (with_app("routes: [{name: a, path: /a*}]"), "value", 5, 30, "whole segment"),
     (with_app("routes: [{name: a, path: /%2e}]"), "value", 5, 30, "decoded"),
     (with_app("routes: [{name: a, path: /a, methods: [get]}]"), "value", 5, 44, "Correct"),
-    (with_app("routes: [{name: a, path: /a, streaming: true}]"), "later-capability", 5, 34, "Remove the key"),
+    (with_app("routes: [{name: a, path: /a, streaming: 1}]"), "value", 5, 45, "Correct"),
+    (
+        with_app("routes: [{name: a, path: /a, websocket: true}]"),
+        "unknown-key",
+        5,
+        34,
+        "upgrades: [websocket]",
+    ),
+    (with_app("streaming: true"), "unknown-key", 5, 5, "Mark the routes"),
+    (with_app("upgrades: [h2c]"), "value", 5, 16, "http2: true"),
+    (with_app("upgrades: [HTTP/2.0]"), "value", 5, 16, "http2: true"),
+    (with_app("upgrades: [CONNECT-UDP]"), "value", 5, 16, "services"),
+    (with_app("upgrades: ['a, b']"), "value", 5, 16, "RFC 9110"),
+    (with_app("upgrades: [websocket, WebSocket]"), "value", 5, 27, "Remove one"),
+    (with_app("http2: yes"), "value", 5, 12, "Correct"),
+    (with_app("streams: {per_session: 0}"), "value", 5, 28, "out of bounds"),
+    (with_app("streams: {idle: 5}"), "unknown-key", 5, 15, "Did you mean `idle_s`?"),
+    (with_app("streams: {idle_s: 50_000}"), "value", 5, 23, "Correct"),
+    (with_app("streams: {idle_s: 60000}"), "value", 5, 23, "whole life"),
+    ("domain: d.example\nstreams: {max_s: 60, idle_s: 61}\n", "value", 2, 30, "whole life"),
+    (with_service("adress: h:1"), "missing-key", 3, 3, "Add `address:`"),
+    (with_service("address: db1.internal"), "value", 3, 17, "Say the port"),
+    (with_service("address: 'db1.internal:0'"), "value", 3, 17, "1 to 65535"),
+    (with_service("address: 'db1.internal:65536'"), "value", 3, 17, "65535"),
+    (with_service("address: 'tcp://db1.internal:1'"), "value", 3, 17, "without a scheme"),
+    (with_service("address: 'fe80::1:22'"), "value", 3, 17, "brackets"),
+    (with_service("address: '[fe80::1%eth0]:22'"), "value", 3, 17, "without a zone"),
+    (with_service("address: 'u@h:22'"), "value", 3, 17, "Leave out user"),
+    (with_service("address: 'h:1', protocol: PostgreSQL"), "value", 3, 34, "Correct"),
+    (with_service("address: 'h:1', port: 5"), "unknown-key", 3, 24, "behind the address"),
+    (with_service("upstream: 'h:1', address: 'h:1'"), "unknown-key", 3, 8, "web apps"),
+    (with_service("address: 'h:1', allow: [dba]"), "value", 3, 32, "group:staff"),
+    (
+        with_service("address: 'h:1', segment: prd") + "segments: {prod: }\n",
+        "value",
+        3,
+        33,
+        "Did you mean `prod`?",
+    ),
 ]
 
 
@@ -220,6 +280,60 @@ def test_two_apps_do_not_share_a_host() -> None:
     [finding] = refusals(text)
     assert "same host" in finding.message
     assert finding.line == 4
+
+
+@pytest.mark.parametrize("name", ["auth", "limen", "Db", "d_b", "-a", "a.b"])
+def test_service_names_are_free_dns_labels(name: str) -> None:
+    [finding] = refusals(f"domain: corp.example\nservices:\n  {name}: {{address: 'h:1'}}\n")
+    assert (finding.id, finding.line, finding.column) == ("name", 3, 3)
+
+
+def test_a_service_has_neither_the_name_nor_the_host_of_an_app() -> None:
+    services = "services:\n  wiki: {address: 'h:1'}\n  db: {address: 'h:1'}\n"
+    [name, host] = refusals(with_app("host: db.corp.example") + services)
+    assert (name.line, name.column) == (7, 3)
+    assert "named `wiki`" in name.message
+    assert (host.line, host.column) == (8, 3)
+    assert "same host db.corp.example" in host.message
+
+
+def test_a_service_s_address_is_split_and_its_defaults_are_those_of_apps() -> None:
+    text = "domain: d.example\nservices:\n  a: {address: '[2001:DB8::1]:22', labels: [phi]}\n  b: {address: 'Db1.Internal:5432'}\n"
+    one, other = parsed(text).catalogue.services.values()
+    assert (one.address, one.port, one.protocol, one.staleness_max_s) == ("2001:db8::1", 22, "tcp", 30)
+    assert (other.address, other.port, other.host, other.staleness_max_s) == (
+        "db1.internal",
+        5432,
+        "b.d.example",
+        300,
+    )
+    assert other.streams == StreamLimits()
+
+
+def test_limits_on_streams_are_the_organisation_s_unless_a_resource_has_its_own() -> None:
+    text = (
+        with_app("streams: {per_session: 7}") + "services: {db: {address: 'h:1', streams: {max_s: 3600}}}\n"
+    )
+    found = parsed(text + "streams: {per_subject: 9, max_s: 7200, idle_s: 60}\n").catalogue
+    assert found.apps["wiki"].streams == StreamLimits(7, 9, 10_000, 60.0, 7200.0)
+    assert found.services["db"].streams == StreamLimits(100, 9, 10_000, 60.0, 3600.0)
+
+
+def test_what_an_app_may_be_upgraded_to_is_websocket_unless_it_says_otherwise() -> None:
+    assert parsed(with_app("http2: true")).catalogue.apps["wiki"].upgrades == ("websocket",)
+    assert parsed(with_app("upgrades: []")).catalogue.apps["wiki"].upgrades == ()
+    assert parsed(with_app("upgrades: [SPDY/3.1]")).catalogue.apps["wiki"].upgrades == ("spdy/3.1",)
+    assert parsed(with_app("http2: true")).catalogue.apps["wiki"].http2
+    assert not parsed(with_app("upgrades: []")).catalogue.apps["wiki"].http2
+
+
+def test_allow_on_a_service_is_a_permit_to_connect() -> None:
+    [policy] = parsed(with_service("address: 'h:1', allow: [group:dba]")).policies
+    assert (policy.id, policy.layer, policy.line, policy.column) == ("allow:db:group:dba", "sugar", 3, 32)
+    assert policy.reason == "Members of dba may connect to db."
+    assert policy.cedar.endswith(
+        'principal in Group::"dba",\n  action == Action::"connect",\n  resource == Service::"db"\n);'
+    )
 
 
 @pytest.mark.parametrize(

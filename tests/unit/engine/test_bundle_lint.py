@@ -284,6 +284,70 @@ def test_an_app_that_no_policy_names_is_found() -> None:
     assert (finding.id, finding.line, finding.column) == ("unnamed-resource", 4, 3)
 
 
+SERVICES = """\
+services:
+  db: {address: "db:5432", protocol: postgres, segment: data, labels: [phi], allow: [group:staff]}
+"""
+WITH_SERVICE = YAML.replace("segments: {prod: {}}", "segments: {prod: {}, data: {}}") + SERVICES
+
+
+def test_services_are_resources_as_apps_are() -> None:
+    assert found(yaml=WITH_SERVICE) == ()
+    [one] = found(yaml=WITH_SERVICE.replace(", allow: [group:staff]", ""))
+    assert (one.id, one.line, one.column) == ("unnamed-resource", 15, 3)
+    [two] = found(yaml=WITH_SERVICE.replace("labels: [phi], allow", "labels: [pii], allow"))
+    assert (two.id, two.line, two.column) == ("unreferenced-label", 15, 72)
+    [three] = found(permit('principal in Group::"hr", action, resource == Service::"dbs"'), yaml=WITH_SERVICE)
+    assert (three.id, three.remedy) == ("unknown-resource", "Did you mean `db`?")
+
+
+def test_a_service_behind_a_password_alone_is_found() -> None:
+    plain = WITH_SERVICE.replace(", labels: [phi], allow", ", allow")
+    without_mfa = REST.split("\n", 2)[2]
+    assert [(f.id, f.line) for f in found(yaml=plain, rest=without_mfa)] == [
+        ("no-mfa-resource", 4),
+        ("no-mfa-resource", 15),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scope", "condition"),
+    [
+        ('principal in Group::"hr", action == Action::"connect", resource in Segment::"prod"', "true"),
+        ('principal in Group::"hr", action == Action::"connect", resource', "resource is App"),
+        ('principal in Group::"hr", action == Action::"read", resource in Segment::"data"', "true"),
+        ('principal in Group::"hr", action, resource == Service::"db"', 'action == Action::"write"'),
+        ('principal in Group::"hr", action, resource is Service in Segment::"prod"', "true"),
+    ],
+)
+def test_an_action_that_the_resource_does_not_have_never_applies(scope: str, condition: str) -> None:
+    def ids(cedar: str) -> set[str]:
+        return {f.id for f in found(cedar, yaml=WITH_SERVICE) if f.file == "policies/x.cedar"}
+
+    assert "unsatisfiable-permit" in ids(permit(scope, condition))
+    assert "dead-guardrail" in ids(forbid(scope, condition))
+
+
+@pytest.mark.parametrize(
+    ("scope", "condition"),
+    [
+        ('principal in Group::"hr", action == Action::"connect", resource in Segment::"data"', "true"),
+        ('principal in Group::"hr", action, resource in Segment::"data"', 'resource.protocol == "postgres"'),
+        ('principal in Group::"hr", action, resource in Label::"phi"', "resource is Service"),
+        ('principal in Group::"hr", action == Action::"connect", resource', 'resource in Label::"phi"'),
+    ],
+)
+def test_a_permit_of_connect_that_meets_a_service_is_clean(scope: str, condition: str) -> None:
+    guard = "resource is Service && " if "protocol" in condition else ""
+    assert found(permit(scope, guard + condition), yaml=WITH_SERVICE) == ()
+
+
+def test_a_service_that_only_read_permits_meet_is_named_by_none() -> None:
+    yaml = WITH_SERVICE.replace(", allow: [group:staff]", "")
+    reads = permit('principal in Group::"hr", action == Action::"read", resource in Label::"phi"')
+    assert [(f.id, f.line) for f in found(reads, yaml=yaml)] == [("unnamed-resource", 15)]
+
+
 def test_an_app_behind_a_password_alone_is_found() -> None:
     rest = REST.split("\n", 2)[2]  # without the guardrail
     assert [(f.id, f.line) for f in found(rest=rest)] == [("no-mfa-resource", 4)]

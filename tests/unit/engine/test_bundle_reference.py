@@ -45,6 +45,7 @@ GOOD = [
     starter_files("corp.example")["limen.yaml"],
     "domain: d.example\napps: {a: {upstream: 'http://h:1'}}\nsegments: {p: {in: q}, r: }\n",
     "domain: d.example\napps: {a: {upstream: ['https://h', 'https://i'], max_body_bytes: 3 GiB, identity: {basic: {user: u, secret: s}}, upstream_tls: {ca: ca.pem}, routes: [{name: n, path: /x/*, methods: [GET]}]}}\n",
+    "domain: d.example\nstreams: {max_s: 60}\nservices: {db: {address: 'h:1', protocol: ssh, allow: group:dba}, e: {address: '[::1]:22'}}\napps: {a: {upstream: 'http://h:1', upgrades: [], http2: true, streams: {idle_s: 5}, routes: [{name: n, path: /x, streaming: true}]}}\n",
     "domain: d.example\noidc: {idp: {issuer: 'https://id.example', client_id: c, groups_claim: roles}}\nsessions: {max_s: 3600, idle_s: 600}\n",
 ]
 BAD = [
@@ -57,6 +58,11 @@ BAD = [
     "domain: d.example\napps: {a: {upstream: 'http://h:1', allow: [staff]}}\n",
     "domain: d.example\napps: {a: {upstream: 'http://h:1', routes: [{name: n, path: x}]}}\n",
     "domain: d.example\nsessions: {max_s: 1}\n",
+    "domain: d.example\nservices: {db: {}}\n",
+    "domain: d.example\nservices: {db: {address: h}}\n",
+    "domain: d.example\nservices: {db: {address: 'tcp://h:1'}}\n",
+    "domain: d.example\nservices: {db: {address: 'h:1', protocol: TCP}}\n",
+    "domain: d.example\nstreams: {per_session: 0}\n",
 ]
 
 

@@ -22,6 +22,8 @@ apps:
     allow: [group:staff]
     labels: [phi]
     routes: [{name: admin, path: /admin/**, action: admin}]
+services:
+  ledger-db: {address: "db1.internal:5432", protocol: postgres, allow: [group:dba]}
 """
 
 MFA = '@id("mfa") @reason("Second factor.") forbid(principal is User, action, resource) unless { context has session && context.session.aal >= 2 };\n'
@@ -101,6 +103,27 @@ def test_a_passing_test_says_nothing_and_a_failing_one_what_differs() -> None:
     assert other.why == "deny because of NO_PERMIT, not of mfa"
 
 
+@pytest.mark.parametrize("name", ["ledger-db", "'Service::\"ledger-db\"'"])
+def test_services_are_tested_with_connect(name: str) -> None:
+    opened, closed = results(
+        f"- {{name: one, subject: {{groups: [dba]}}, action: connect, resource: {name}, expect: allow, because: 'allow:ledger-db:group:dba'}}\n"
+        f"- {{name: two, subject: {{groups: [dba]}}, action: connect, resource: {name}, context: {{aal: 1}}, expect: deny, because: mfa, cure: second-factor}}\n"
+    )
+    assert (opened.why, closed.why) == ("", "")
+    [closed] = results(
+        f"- {{name: two, subject: {{groups: [staff]}}, action: connect, resource: {name}, expect: deny, because: NO_PERMIT, cure: grant}}\n"
+    )
+    assert closed.why == ""
+
+
+def test_what_a_service_speaks_reaches_the_policies() -> None:
+    cedar = '@id("x") permit(principal, action, resource is Service) when { resource.protocol == "postgres" && resource.port == 5432 };'
+    [result] = results(
+        "- {name: n, subject: {}, action: connect, resource: ledger-db, expect: allow, because: x}", cedar
+    )
+    assert result.why == ""
+
+
 def test_nobody_is_signed_in() -> None:
     [result] = results(
         "- {name: n, subject: {anonymous: true}, action: read, resource: wiki, expect: deny, because: NO_SESSION}\n"
@@ -123,7 +146,10 @@ def test_a_cure_is_compared_with_the_explanation(cure: str, why: str) -> None:
 
 WRONG = [
     ("- {name: n, subject: {}, action: reed, resource: wiki, expect: deny}", "value", "Did you mean `read`?"),
-    ("- {name: n, subject: {}, action: connect, resource: wiki, expect: deny}", "later-capability", "Use read"),
+    ("- {name: n, subject: {}, action: connect, resource: wiki, expect: deny}", "value", "Use read or write or admin."),
+    ("- {name: n, subject: {}, action: read, resource: ledger-db, expect: deny}", "value", "Use connect."),
+    ("- {name: n, subject: {}, action: connect, resource: 'App::\"ledger-db\"', expect: deny}", "unknown-resource", "Did you mean"),
+    ("- {name: n, subject: {}, action: connect, resource: 'Db::\"x\"', expect: deny}", "value", "as in Cedar"),
     ("- {name: n, subject: {}, action: read, resource: wikki, expect: deny}", "unknown-resource", "Did you mean `wiki`?"),
     ("- {name: n, subject: {}, action: read, resource: wiki, expect: deny, because: mfaa}", "unknown-policy", "Did you mean `mfa`?"),
     ("- {name: n, subject: {}, action: read, resource: wiki, expect: deny, cure: passkeys}", "unknown-remedy", "Did you mean `passkey`?"),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limen.core.errors import Conflict, Invalid
-from limen.engine.protect import add_app
+from limen.engine.protect import add_app, add_service
 
 HEAD = "# ours\ndomain: corp.example   # keep me\n"
 TAILS = ("", "\n# the end\n", "\ntimezone: UTC\n", "segments:\n  prod: {}\n")
@@ -36,6 +36,23 @@ def test_the_app_is_added_and_everything_else_stays(apps: str, tail: str) -> Non
     }
     for line in text.splitlines():
         assert line.removesuffix("{}").rstrip() in after
+
+
+@given(st.sampled_from(APPS), st.sampled_from(TAILS))
+def test_a_service_is_added_beside_the_apps(apps: str, tail: str) -> None:
+    text = HEAD + apps.replace("apps", "services").replace("upstream: http", "address: h") + tail
+    if apps and not apps.endswith("\n"):
+        return
+    before = yaml.safe_load(text)
+    after = add_service(text, name="db", address="[::1]:5432", protocol="postgres", allow=("group:dba",))
+    found = yaml.safe_load(after)
+    assert found["services"].pop("db") == {
+        "address": "[::1]:5432",
+        "protocol": "postgres",
+        "allow": ["group:dba"],
+    }
+    assert (found["services"] or None) == (before.get("services") or None)
+    assert "apps" not in found
 
 
 def test_a_name_that_is_taken_is_refused() -> None:

@@ -26,6 +26,18 @@ def test_equal_subjects_make_one_class_with_one_answer() -> None:
     assert allowed.conditions == ()
 
 
+def test_who_can_connect_and_no_one_connects_to_an_app() -> None:
+    cedar = '@id("all") permit(principal in Group::"staff", action, resource);' + PAYROLL
+    people = [person("p1", ("hr",)), person("p2", ("contractors",))]
+    db = "Service::ledger-db"
+    allowed, denied = who_can("connect", ref(db), policies(cedar), people, resource(db), at=NOON)
+    assert (allowed.subjects, denied.subjects) == ((ref("User::p1"),), (ref("User::p2"),))
+    assert [one.id for one in allowed.conditions] == ["passkey", "fresh-sign-in", "compliant-device"]
+    for action, name in (("connect", "App::wiki"), ("read", "Service::bastion"), ("access", "App::wiki")):
+        (only,) = who_can(action, ref(name), policies(cedar), people, resource(name), at=NOON)
+        assert (only.allowed, only.code) == (False, "NO_PERMIT")
+
+
 def test_conditions_are_all_that_is_needed_and_nothing_more() -> None:
     (only,) = asked(STAFF + PAYROLL, [person("p1", ("hr",))])
     assert only.allowed
@@ -71,6 +83,23 @@ def test_a_grant_makes_its_holder_a_class_of_their_own() -> None:
     grant = Grant("g1", ref("User::eve"), ("read",), ref("App::payroll"), NOON + 60)
     allowed, _ = asked("", [person("ada"), person("eve")], grants={ref("User::eve"): (grant,)})
     assert (allowed.subjects, allowed.policies) == ((ref("User::eve"),), ("grant:g1",))
+
+
+def test_a_grant_permits_exactly_the_actions_that_it_lists() -> None:
+    people = [person("eve")]
+
+    def may(action: str, target: str, *listed: str, on: str = "") -> bool:
+        grant = Grant("g1", ref("User::eve"), listed, ref(on or target), NOON + 60)
+        grants = {ref("User::eve"): (grant,)}
+        found = who_can(action, ref(target), policies(""), people, resource(target), at=NOON, grants=grants)
+        return found[0].allowed
+
+    assert may("connect", "Service::ledger-db", "connect")
+    assert may("write", "Route::payroll/exports", "write", on="App::payroll")
+    assert may("connect", "Service::ledger-db", "read", "connect", on="Segment::prod")
+    assert not may("connect", "Service::ledger-db", "read", "write", "admin")
+    assert not may("write", "App::payroll", "read")
+    assert not may("connect", "App::payroll", "connect")
 
 
 def test_suspended_people_may_nothing_and_it_says_why() -> None:

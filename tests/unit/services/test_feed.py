@@ -9,7 +9,7 @@ import pytest
 
 from limen.administrator import feed_client
 from limen.administrator.active import ActiveBundle
-from limen.administrator.feed_client import FeedClient
+from limen.administrator.feed_client import FeedClient, dial_unix
 from limen.administrator.feed_wire import Bye, Hello, parse_from_control, render_line
 from limen.administrator.replica import Replica, Touched
 from limen.administrator.replica_file import ReplicaFile
@@ -39,7 +39,9 @@ class Rig:
         self.path = folder / "feed.sock"
 
     async def start(self) -> FeedServer:
-        self.server = FeedServer(self.store, self.path, on_seen=lambda seen: self.seen.append(dict(seen)))
+        self.server = FeedServer(
+            self.store, self.path, on_seen=lambda seen: self.seen.append(dict(seen)), clock=self.clock
+        )
         await self.server.start()
         return self.server
 
@@ -56,7 +58,7 @@ class Rig:
         replica = Replica(load)
         if file is not None:
             file.load(replica)
-        client = FeedClient(self.path, replica, self.clock, node="gw", file=file)
+        client = FeedClient(dial_unix(self.path), replica, self.clock, node="gw", file=file)
         task = asyncio.create_task(client.run())
         try:
             yield client, replica
@@ -99,7 +101,8 @@ def test_a_gateway_gets_the_snapshot_and_then_what_commits(tmp_path: Path) -> No
                 tx.change("person", "bob", None)
             await client.ask()
             assert names(replica) == {"ada", "eve"} and replica.epoch == rig.store.epoch
-            assert rig.server is not None and rig.server.gateways == {"gw": replica.seq}
+            assert rig.server is not None
+            assert [(one.node, one.position) for one in rig.server.gateways] == [("gw", replica.seq)]
 
     drive(tmp_path, story)
 

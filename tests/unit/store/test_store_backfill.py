@@ -1,7 +1,6 @@
 """Back-fills go in batches, let others write between, and go on where they were stopped."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +17,8 @@ PEOPLE = 25
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "limen.db", FakeClock()) as opened:
+def store(database: str) -> Iterator[Store]:
+    with Store.open(database, FakeClock()) as opened:
         with opened.transaction("a", "b") as tx:
             for number in range(PEOPLE):
                 create_person(tx, f"u{number:02d}")

@@ -1,7 +1,6 @@
 """Bundles in the store: a history that only grows, one of them active."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,9 +15,9 @@ ONE, TWO = BundleId("aaaaaa11" * 8), BundleId("aaaaaa22" * 8)
 
 
 @pytest.fixture
-def tx(tmp_path: Path) -> Iterator[Transaction]:
+def tx(database: str) -> Iterator[Transaction]:
     with (
-        Store.open(tmp_path / "limen.db", FakeClock()) as store,
+        Store.open(database, FakeClock()) as store,
         store.transaction("user:ada", "new") as opened,
     ):
         yield opened

@@ -1,7 +1,6 @@
 """CSV import: all or nothing, errors by line, nothing lost, twice is once."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -29,8 +28,8 @@ TYPES = {"department": "String", "clearance": "Long", "onSite": "Bool"}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "limen.db", FakeClock()) as opened:
+def store(database: str) -> Iterator[Store]:
+    with Store.open(database, FakeClock()) as opened:
         yield opened
 
 

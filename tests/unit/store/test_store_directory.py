@@ -1,7 +1,6 @@
 """The directory: people, groups, memberships, nesting."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +15,8 @@ from limen.store.directory import PeopleFilter
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "limen.db", FakeClock()) as opened:
+def store(database: str) -> Iterator[Store]:
+    with Store.open(database, FakeClock()) as opened:
         yield opened
 
 

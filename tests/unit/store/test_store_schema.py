@@ -1,6 +1,6 @@
 """The schema: migrated equals declared, and only what can be migrated is opened."""
 
-import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, String, insert, select
+from sqlalchemy import Column, String, insert, select, update
+from store_backends import PRODUCTS, empty_database
 
 from limen.core.clock import FakeClock
 from limen.core.errors import Invalid, Refused, Unavailable
@@ -36,15 +37,22 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "limen.db"
 
 
-def at_revision(path: Path, revision: str) -> None:
-    Store.open(path, FakeClock()).close()
-    with sqlite3.connect(path) as raw:
-        raw.execute("UPDATE alembic_version SET version_num = ?", (revision,))
-    raw.close()
+@pytest.fixture(params=PRODUCTS)
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    with empty_database(request.param) as made:
+        yield made
 
 
-def test_the_migrated_schema_equals_the_tables(path: Path) -> None:
-    backend = open_backend(path)
+def at_revision(url: str, revision: str) -> None:
+    Store.open(url, FakeClock()).close()
+    backend = open_backend(url)
+    with backend.migration() as connection:
+        connection.execute(update(schema.VERSION).values(version_num=revision))
+    backend.close()
+
+
+def test_the_migrated_schema_equals_the_tables(url: str) -> None:
+    backend = open_backend(url)
     with backend.migration() as connection:
         schema.migrate_to_head(connection)
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
@@ -53,8 +61,8 @@ def test_the_migrated_schema_equals_the_tables(path: Path) -> None:
     backend.close()
 
 
-def test_a_new_database_has_the_tables_of_this_release_and_says_so(path: Path) -> None:
-    with Store.open(path, FakeClock()) as store, store.read() as connection:
+def test_a_new_database_has_the_tables_of_this_release_and_says_so(url: str) -> None:
+    with Store.open(url, FakeClock()) as store, store.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
         assert compare_metadata(context, metadata) == []
         assert context.get_current_revision() == schema.newest_revision()
@@ -85,10 +93,10 @@ def test_the_database_is_durable_and_referential(path: Path) -> None:
     assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
-def test_a_newer_schema_is_refused(path: Path) -> None:
-    at_revision(path, "9999")
+def test_a_newer_schema_is_refused(url: str) -> None:
+    at_revision(url, "9999")
     with pytest.raises(Refused) as refusal:
-        Store.open(path, FakeClock())
+        Store.open(url, FakeClock())
     assert refusal.value.code == "SCHEMA_NEWER"
     assert "9999" in refusal.value.message
 
@@ -108,19 +116,20 @@ def test_an_older_schema_within_reach_is_accepted_only_with_migrate() -> None:
 
 
 @pytest.mark.parametrize("revision", ["a1b2c3", ""])
-def test_a_schema_of_somebody_else_is_refused(path: Path, revision: str) -> None:
-    at_revision(path, revision)
+def test_a_schema_of_somebody_else_is_refused(url: str, revision: str) -> None:
+    at_revision(url, revision)
     with pytest.raises(Invalid) as refusal:
-        Store.open(path, FakeClock())
+        Store.open(url, FakeClock())
     assert refusal.value.code == "SCHEMA_FOREIGN"
 
 
-def test_tables_of_somebody_else_are_left_alone(path: Path) -> None:
-    with sqlite3.connect(path) as raw:
-        raw.execute("CREATE TABLE theirs (x)")
-    raw.close()
+def test_tables_of_somebody_else_are_left_alone(url: str) -> None:
+    backend = open_backend(url)
+    with backend.migration() as connection:
+        connection.exec_driver_sql("CREATE TABLE theirs (x INTEGER)")
+    backend.close()
     with pytest.raises(Invalid) as refusal:
-        Store.open(path, FakeClock())
+        Store.open(url, FakeClock())
     assert refusal.value.code == "SCHEMA_FOREIGN"
 
 
@@ -130,7 +139,9 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
         Store.open(path, FakeClock())
 
 
-@pytest.mark.parametrize("url", ["postgresql://x/y", "sqlite://", "sqlite:///:memory:", ""])
+@pytest.mark.parametrize(
+    "url", ["mysql://x/y", "postgresql+psycopg2://x/y", "sqlite://", "sqlite:///:memory:", ""]
+)
 def test_a_url_that_this_release_cannot_serve_is_refused(url: str) -> None:
     with pytest.raises(Invalid):
         Store.open(url, FakeClock())
@@ -157,8 +168,8 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
         Store.open(tmp_path / "nowhere" / "limen.db", FakeClock())
 
 
-def test_a_migration_that_fails_leaves_nothing_behind(path: Path) -> None:
-    backend = open_backend(path)
+def test_a_migration_that_fails_leaves_nothing_behind(url: str) -> None:
+    backend = open_backend(url)
     with pytest.raises(ZeroDivisionError), backend.migration() as connection:
         schema.prepare(connection, migrate=True)
         _ = 1 / 0

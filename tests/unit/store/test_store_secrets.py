@@ -28,9 +28,9 @@ SEALER = Sealer(derive_key(STATE_KEY, APP_SECRETS))
 
 
 @pytest.fixture
-def tx(tmp_path: Path) -> Iterator[Transaction]:
+def tx(database: str) -> Iterator[Transaction]:
     with (
-        Store.open(tmp_path / "limen.db", FakeClock()) as store,
+        Store.open(database, FakeClock()) as store,
         store.transaction("user:ada", "new") as opened,
     ):
         yield opened
@@ -110,8 +110,8 @@ def test_a_secret_of_control_never_leaves_it(tx: Transaction) -> None:
     assert not tx._changes
 
 
-def test_a_secret_that_is_deleted_or_withdrawn_leaves_the_gateways(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "limen.db", FakeClock()) as store:
+def test_a_secret_that_is_deleted_or_withdrawn_leaves_the_gateways(database: str) -> None:
+    with Store.open(database, FakeClock()) as store:
 
         def published() -> list[str]:
             return [value.id for _, value in store.snapshot().values]
@@ -146,3 +146,14 @@ def test_a_secret_that_is_not_there_is_not_found(tx: Transaction) -> None:
         secrets.load_secret(tx.connection, "ghost", SEALER)
     with pytest.raises(NotFound):
         secrets.delete_secret(tx, "ghost")
+
+
+def test_a_secret_withdrawn_in_the_transaction_that_published_it_never_leaves(
+    tx: Transaction,
+) -> None:
+    secrets.set_secret(tx, "basic", Secret("x"), SEALER, gateway=True)
+    secrets.set_secret(tx, "basic", Secret("x"), SEALER, gateway=False)
+    assert tx.recorded("secret") == {"basic": None}
+    secrets.set_secret(tx, "other", Secret("x"), SEALER, gateway=True)
+    secrets.delete_secret(tx, "other")
+    assert tx.recorded("secret") == {"basic": None, "other": None}

@@ -22,12 +22,27 @@ class Case(msgspec.Struct, frozen=True):
     started_ns: int
 
 
+class Opening(msgspec.Struct, frozen=True):
+    """What a leashed request was allowed for: all that its live stream is kept with.
+
+    `facts` is None on public paths, for which no engine was asked.
+    """
+
+    case: Case
+    decision: Decision
+    facts: Facts | None = None
+
+
 class Reply(msgspec.Struct, frozen=True):
-    """The answer, what must be recorded before it leaves, and its kind for the metrics."""
+    """The answer, what must be recorded before it leaves, and its kind for the metrics.
+
+    `opening` is there when a leashed request was allowed.
+    """
 
     answer: Answer
     kind: str
     entry: Entry | None = None
+    opening: Opening | None = None
 
 
 class AskControl(msgspec.Struct, frozen=True):

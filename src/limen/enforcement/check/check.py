@@ -9,6 +9,7 @@ Laws:
     C3 rubbish is free. A token that was not issued here is refused by its MAC, and control is not asked.
 """
 
+import msgspec
 import structlog
 
 from limen.administrator.recording import Recorder
@@ -18,10 +19,10 @@ from limen.core.ids import Instant, new_decision_id
 from limen.core.tokens import TOKEN_LENGTH_MAX, token_hash, verify_token
 from limen.enforcement.check.answer import Answer
 from limen.enforcement.check.bundle_view import BundleView
-from limen.enforcement.check.case import AskControl, Case, Outage, Outcome, Pending, Reply
+from limen.enforcement.check.case import AskControl, Case, Opening, Outage, Outcome, Pending, Reply
 from limen.enforcement.check.credentials import read_credentials
 from limen.enforcement.check.parts import CheckParts
-from limen.enforcement.check.places import is_unsafe
+from limen.enforcement.check.places import ServicePlace, is_unsafe
 from limen.enforcement.check.refusals import OUTAGE, Asked, Refusals
 from limen.enforcement.check.request import (
     FETCH_SITE,
@@ -33,7 +34,6 @@ from limen.enforcement.check.request import (
     CheckRequest,
     Misdirected,
     parse_peer,
-    parse_target,
 )
 from limen.enforcement.check.seats import Seat, Seats
 from limen.enforcement.check.verdicts import Verdicts
@@ -58,10 +58,15 @@ class Check:
         self._networks: dict[bytes | None, Network] = {}
         self._last_outage = ""
 
-    def answer(self, request: CheckRequest, *, asked_control: bool = False) -> Outcome:
-        """Answer one request; `asked_control`: the replica has just been brought up to date for it."""
+    def answer(self, request: CheckRequest, *, leashed: bool = False, asked_control: bool = False) -> Outcome:
+        """Answer one request.
+
+        Args:
+            leashed: the leash asks, which holds what it opens; only then may it be a live stream.
+            asked_control: the replica has just been brought up to date for this request.
+        """
         try:
-            return self._answer(request, asked_control)
+            return self._answer(request, leashed, asked_control)
         except (BadRequest, Misdirected) as error:
             return self._unreadable(request, error)
         except Outage as outage:
@@ -80,6 +85,14 @@ class Check:
             log.exception("check.failed")  # law C2
             return Reply(OUTAGE, "outage")
 
+    def limited(self, opening: Opening, limit: str) -> Reply:
+        """Deny what was allowed, because of one of the resource's stream limits."""
+        try:
+            return self._verdicts.limited(opening, limit)
+        except Exception:
+            log.exception("check.failed")  # law C2
+            return Reply(OUTAGE, "outage")
+
     def settle(self, reply: Reply) -> Answer:
         """Record what a reply says, and return the answer that may leave now (law C1)."""
         if reply.entry is not None:
@@ -92,31 +105,33 @@ class Check:
                 return OUTAGE
         return reply.answer
 
-    def _answer(self, request: CheckRequest, asked_control: bool) -> Outcome:
+    def _answer(self, request: CheckRequest, leashed: bool, asked_control: bool) -> Outcome:
         started_ns = self._parts.ticks_ns()
         active = self._view.refresh()
         asked = self._understand(request)
         at = self._parts.clock.now()
         if asked.match.public:
-            return self._public(asked, at, started_ns)
+            return self._public(asked, at, started_ns, leashed)
         seat = self._seat(asked, at, asked_control)
         if isinstance(seat, AskControl):
             return seat
-        if seat is None:
+        if seat is None or (leashed and _is_browser_at_service(asked)):
             return Reply(self._refusals.no_session(asked), "no_session")
         case = Case(asked, _question(asked, at, seat), seat, started_ns)
-        refused = _refused_without_policy(asked)
+        refused = _refused_leashed(asked) if leashed else _refused_without_policy(asked)
         facts = None if refused else self._facts(case.question, asked, seat)
         if facts is None:
             return self._verdicts.refused(case, refused or Code.NO_RESOURCE)
         decision = self._parts.engine.decide(case.question, facts, active.policies)
-        return self._verdicts.of(case, facts, decision)
+        outcome = self._verdicts.of(case, facts, decision)
+        if leashed and decision.allowed:
+            return msgspec.structs.replace(outcome, opening=Opening(case, decision, facts))
+        return outcome
 
     def _understand(self, request: CheckRequest) -> Asked:
         """Read host, path, peer and credentials, strictly."""
         authority, place = self._view.find(request.headers.get(HOST, b""))
-        target = parse_target(request.target, encoded_slash=place.app.allow_encoded_slash)
-        match = place.match(request.method, target)
+        target, match = place.read(request)
         network = self._network(request.headers.get(PEER))
         return Asked(request, authority, place, target, match, network, read_credentials(request))
 
@@ -132,22 +147,22 @@ class Check:
             self._networks[raw] = network
         return network
 
-    def _public(self, asked: Asked, at: Instant, started_ns: int) -> Reply:
+    def _public(self, asked: Asked, at: Instant, started_ns: int, leashed: bool) -> Reply:
         """Answer a public path. A stale catalogue cannot say what is public."""
         age_s = self._replica.age_s(self._parts.clock.boot_s())
         if age_s > asked.place.staleness_max_s(asked.match):
             raise Outage(f"the replica is older than {asked.place.staleness_max_s(asked.match):.0f} s")
         case = Case(asked, _question(asked, at, None), None, started_ns)
-        if _is_stream(asked.request):
+        if _is_stream(asked.request) and not (leashed and _may_be_asked_for(asked)):
             return self._verdicts.refused(case, Code.STREAM_REFUSED)
-        return self._verdicts.public(case)
+        return self._verdicts.public(case, leashed=leashed)
 
     def _seat(self, asked: Asked, at: Instant, asked_control: bool) -> Seat | AskControl | None:
         """Return the session of the request's token; or that control must be asked (laws F4, C3)."""
         token, kind = asked.credentials.token, asked.credentials.kind
         if token is None or len(token) > TOKEN_LENGTH_MAX or not token.isascii():
             return None
-        seat = self._seats.find(token_hash(token), app=asked.place.app.name, kind=kind, at=at)
+        seat = self._seats.find(token_hash(token), app=asked.place.session_app, kind=kind, at=at)
         if seat is not None or asked_control:
             return seat
         try:
@@ -210,6 +225,28 @@ def _refused_without_policy(asked: Asked) -> Code | None:
     if is_unsafe(asked.request.method) and _comes_from_elsewhere(asked):
         return Code.CROSS_APP
     return None
+
+
+def _refused_leashed(asked: Asked) -> Code | None:
+    """The same for a request that the leash holds. A handshake is a GET, and yet as good as a write."""
+    stream = _is_stream(asked.request)
+    if stream and not _may_be_asked_for(asked):
+        return Code.STREAM_REFUSED
+    if (stream or is_unsafe(asked.request.method)) and _comes_from_elsewhere(asked):
+        return Code.CROSS_APP
+    return None
+
+
+def _is_browser_at_service(asked: Asked) -> bool:
+    """Say whether a cookie came to a service: what a browser sends by itself opens no tunnel."""
+    return asked.credentials.kind != "token" and isinstance(asked.place, ServicePlace)
+
+
+def _may_be_asked_for(asked: Asked) -> bool:
+    """Say whether this kind of stream is open here: CONNECT to services, listed upgrades to apps."""
+    if asked.request.method == "CONNECT":
+        return isinstance(asked.place, ServicePlace)
+    return asked.request.headers.get(UPGRADE, b"").decode("latin-1").lower() in asked.place.upgrades
 
 
 def _is_stream(request: CheckRequest) -> bool:

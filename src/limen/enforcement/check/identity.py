@@ -22,6 +22,7 @@ DECISION_ID = "x-limen-decision-id"
 REMOVE = "x-envoy-auth-headers-to-remove"
 
 _ALWAYS_REMOVED = ("x-limen-token", "x-limen-peer")
+CREDENTIALS = "x-limen-token,x-limen-peer,cookie"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 

@@ -1,7 +1,7 @@
 """The check's metrics: counted in plain numbers on the hot path, told to Prometheus when it asks."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -45,16 +45,18 @@ class CheckCollector(Collector):
         for kind, count in sorted(self._tally.answers.items()):
             answers.add_metric([kind], count)
         yield answers
-        yield self._latency()
+        text = "Time in the check, waiting for control and explanations included."
+        yield histogram("limen_check_seconds", text, BUCKETS_S, self._tally.buckets, self._tally.total_s)
         for name, (text, read) in self._gauges.items():
             yield GaugeMetricFamily(name, text, value=read())
 
-    def _latency(self) -> Metric:
-        cumulated, count = [], 0
-        for edge, in_bucket in zip((*BUCKETS_S, "+Inf"), self._tally.buckets, strict=True):
-            count += in_bucket
-            cumulated.append((str(edge), count))
-        text = "Time in the check, waiting for control and explanations included."
-        return HistogramMetricFamily(
-            "limen_check_seconds", text, buckets=cumulated, sum_value=self._tally.total_s
-        )
+
+def histogram(
+    name: str, text: str, edges: Sequence[float], counts: Sequence[int], total_s: float
+) -> HistogramMetricFamily:
+    """Return a histogram. `counts` has one number per bucket, not cumulated, and one beyond the last edge."""
+    cumulated, count = [], 0
+    for edge, in_bucket in zip((*edges, "+Inf"), counts, strict=True):
+        count += in_bucket
+        cumulated.append((str(edge), count))
+    return HistogramMetricFamily(name, text, buckets=cumulated, sum_value=total_s)

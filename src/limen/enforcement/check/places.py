@@ -4,18 +4,29 @@ from collections.abc import Mapping
 
 import msgspec
 
-from limen.core.catalogue import AppConfig, Catalogue
+from limen.core.catalogue import CONNECT_APP, AppConfig, Catalogue, ServiceConfig
 from limen.core.resources import READ_METHODS, RouteMatch, RouteTable
-from limen.enforcement.check.request import BadRequest, Target
+from limen.enforcement.check.request import (
+    HOST,
+    BadRequest,
+    CheckRequest,
+    Misdirected,
+    Target,
+    parse_authority,
+    parse_target,
+)
 
 ADMIN_STALENESS_MAX_S = 30.0  # architecture §3, law F3: `admin`, whatever the resource says
+NO_PATH = Target("", "", ("",))
 
 
-class Place:
+class AppPlace:
     """One app, as seen from the wire.
 
     Attributes:
         app: its configuration.
+        session_app: what a session must be of to be good here.
+        upgrades: values of `Upgrade`, in lower case, that it may be asked for.
         auth_host: where one signs in for it.
         origins: origins that may call it from a page of theirs (CORS).
         trusted_hosts: hosts of the apps that may post here.
@@ -23,12 +34,24 @@ class Place:
 
     def __init__(self, app: AppConfig, catalogue: Catalogue) -> None:
         self.app = app
+        self.name = self.session_app = app.name
+        self.owner, self.streams = app.owner, app.streams
+        self.upgrades = frozenset(app.upgrades)
         self.auth_host = catalogue.auth_host
         self.origins = frozenset(app.cors.origins) if app.cors else frozenset()
         self.trusted_hosts = tuple(catalogue.apps[name].host for name in app.trusts if name in catalogue.apps)
         self._table = RouteTable(app)
         self._folded = _folded_table(app)
         self._mixed = any(route.path != route.path.lower() for route in app.routes)
+
+    def read(self, request: CheckRequest) -> tuple[Target, RouteMatch]:
+        """Return path and query of a request, and what it is for.
+
+        Raises:
+            BadRequest: the path could be read in two ways.
+        """
+        target = parse_target(request.target, encoded_slash=self.app.allow_encoded_slash)
+        return target, self.match(request.method, target)
 
     def match(self, method: str, target: Target) -> RouteMatch:
         """Return what the request is for.
@@ -66,9 +89,54 @@ class Place:
         )
 
 
+class ServicePlace:
+    """One TCP service, as seen from the wire: it is reached by CONNECT, and by nothing else.
+
+    Attributes: as those of an app. No page is of a service, so no origin is its own.
+    """
+
+    session_app = CONNECT_APP
+    upgrades: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
+
+    def __init__(self, service: ServiceConfig, catalogue: Catalogue) -> None:
+        self.service = service
+        self.name, self.owner, self.streams = service.name, service.owner, service.streams
+        self.auth_host = catalogue.auth_host
+        self._match = RouteMatch(service.ref, "connect")
+
+    def read(self, request: CheckRequest) -> tuple[Target, RouteMatch]:
+        """Return what a request is for. CONNECT has no path (RFC 9113 §8.5).
+
+        Raises:
+            BadRequest: it is not CONNECT.
+            Misdirected: another port than that of services.
+        """
+        if request.method != "CONNECT" or request.target:
+            raise BadRequest(
+                "This is a service, and not an app for a browser.",
+                remedy=f"Open it with `limen connect {self.name}`.",
+            )
+        if parse_authority(request.headers.get(HOST, b"")).port:
+            raise Misdirected("Services are reached at port 443.", remedy="Name port 443 in CONNECT.")
+        return NO_PATH, self._match
+
+    def staleness_max_s(self, match: RouteMatch) -> float:
+        """Return how old the facts may be (law F3)."""
+        return self.service.staleness_max_s
+
+    def is_own_or_trusted(self, origin: str, port: str) -> bool:
+        """Say whether a page of `origin` may reach this: none may."""
+        return False
+
+
+Place = AppPlace | ServicePlace
+
+
 def read_places(catalogue: Catalogue) -> Mapping[str, Place]:
     """Return the places of a catalogue by host."""
-    return {app.host: Place(app, catalogue) for app in catalogue.apps.values()}
+    services = {service.host: ServicePlace(service, catalogue) for service in catalogue.services.values()}
+    return services | {app.host: AppPlace(app, catalogue) for app in catalogue.apps.values()}
 
 
 def is_unsafe(method: str) -> bool:

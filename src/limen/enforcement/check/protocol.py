@@ -30,21 +30,21 @@ class Shell:
         self._control = control
         self._explainer = explainer
 
-    async def wait(self, request: CheckRequest, outcome: Outcome) -> Reply:
+    async def wait(self, request: CheckRequest, outcome: Outcome, *, leashed: bool = False) -> Reply:
         """Return the reply, after whatever must be waited for."""
         try:
-            return await self._wait(request, outcome)
+            return await self._wait(request, outcome, leashed)
         except Exception:
             log.exception("check.failed")  # law C2: an outage now, rather than Envoy's timeout later
             return Reply(OUTAGE, "outage")
 
-    async def _wait(self, request: CheckRequest, outcome: Outcome) -> Reply:
+    async def _wait(self, request: CheckRequest, outcome: Outcome, leashed: bool) -> Reply:
         if isinstance(outcome, AskControl):
             try:
                 await self._control.ask()
             except LimenError:
                 return Reply(OUTAGE, "outage")  # control is away: never a login redirect (law F4)
-            outcome = self.check.answer(request, asked_control=True)
+            outcome = self.check.answer(request, leashed=leashed, asked_control=True)
         if isinstance(outcome, Pending):
             case = outcome.case
             explanation = await self._explainer.find(case.question, outcome.facts, outcome.decision)

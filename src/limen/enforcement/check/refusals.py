@@ -16,7 +16,7 @@ from limen.core.resources import RouteMatch
 from limen.enforcement.check.answer import Answer, Header, problem
 from limen.enforcement.check.credentials import FLOW_COOKIE, Credentials
 from limen.enforcement.check.identity import DECISION_ID
-from limen.enforcement.check.places import Place
+from limen.enforcement.check.places import Place, ServicePlace
 from limen.enforcement.check.ports import Pages
 from limen.enforcement.check.request import (
     FETCH_MODE,
@@ -27,6 +27,7 @@ from limen.enforcement.check.request import (
     Target,
     is_navigation,
 )
+from limen.enforcement.check.sentences import CODE_SENTENCES, LIMIT_SENTENCES
 
 RETURN_MAX = 2_000  # characters of a return path: with the rest it stays below what servers take
 FLOW_COOKIE_MAX_AGE_S = 600
@@ -48,21 +49,6 @@ BUTTONS = {
     "passkey": "Use a passkey",
     "fresh-sign-in": "Sign in again",
 }
-
-CODE_SENTENCES: dict[Code, str] = {
-    Code.NO_PERMIT: "No policy permits this.",
-    Code.FORBIDDEN: "A policy forbids this.",
-    Code.POLICY_ERROR: "A policy could not be evaluated, so nothing is opened.",
-    Code.NO_RESOURCE: "This part of the app is not known.",
-    Code.SUBJECT_UNKNOWN: "Your account is not in the directory any more.",
-    Code.SUBJECT_SUSPENDED: "Your account is suspended.",
-    Code.SUBJECT_ENDED: "Your account has been closed.",
-    Code.SUBJECT_EXPIRED: "Your account has expired.",
-    Code.QUARANTINED: "Your account is quarantined until somebody has looked at it.",
-    Code.CROSS_APP: "Another site tried to send this in your name.",
-    Code.STREAM_REFUSED: "Live connections are not open through Limen yet.",
-}
-"""Why, when no policy says so itself."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -97,20 +83,15 @@ class Refusals:
         """Send a navigation to sign-in; tell a client that it must sign in."""
         if is_navigation(asked.request):
             return self._to_sign_in(asked, "")
-        login_url = _origin(asked) + _page_path(asked)
-        headers = (("www-authenticate", f'Bearer realm="{asked.place.app.name}"'), *cors_headers(asked))
+        headers = (("www-authenticate", f'Bearer realm="{asked.place.name}"'), *cors_headers(asked))
         if asked.request.headers.get(FETCH_MODE) is None:
             # git and pip send a password only when asked for one. A browser would show a dialogue
             # of its own, so a page's fetch is not asked.
-            headers += (("www-authenticate", f'Basic realm="{asked.place.app.name}", charset="UTF-8"'),)
-        return problem(
-            401,
-            Code.NO_SESSION,
-            "Sign in first",
-            "This app opens to people who are signed in.",
-            headers=headers,
-            more={"login_url": login_url},
-        )
+            headers += (("www-authenticate", f'Basic realm="{asked.place.name}", charset="UTF-8"'),)
+        detail = "This app opens to people who are signed in."
+        if isinstance(asked.place, ServicePlace):
+            detail = "This service opens to people who are signed in. Run `limen login`."
+        return problem(401, Code.NO_SESSION, "Sign in first", detail, headers=headers, more=_login_url(asked))
 
     def step_up(self, asked: Asked, decision_id: str, remedies: tuple[Remedy, ...]) -> Answer:
         """Send a navigation to prove more; challenge a client to (RFC 9470)."""
@@ -120,7 +101,7 @@ class Refusals:
             return self._to_sign_in(asked, f"&need={need}{age}", decision_id)
         sentence = " ".join(remedy.sentence for remedy in remedies)
         challenge = [
-            f'Bearer realm="{asked.place.app.name}"',
+            f'Bearer realm="{asked.place.name}"',
             'error="insufficient_user_authentication"',
             f'error_description="{_quotable(sentence)}"',
         ]
@@ -133,7 +114,7 @@ class Refusals:
             (DECISION_ID, decision_id),
             *cors_headers(asked),
         )
-        more = {"decision_id": decision_id, "login_url": _origin(asked) + _page_path(asked), "cure": need}
+        more = {"decision_id": decision_id, **_login_url(asked), "cure": need}
         return problem(
             401, "INSUFFICIENT_USER_AUTHENTICATION", "Prove more", sentence, headers=headers, more=more
         )
@@ -165,15 +146,25 @@ class Refusals:
             "denied.html",
             headers,
             decision_id=decision_id,
-            app=asked.place.app.name,
+            app=asked.place.name,
             title="This door stays closed for now",
             reasons=list(reasons),
             remedies=[_button(asked, remedy, nonce) for remedy in remedies],
-            owner=(explanation.owner if explanation else None) or asked.place.app.owner,
+            owner=(explanation.owner if explanation else None) or asked.place.owner,
             request={"method": asked.request.method, "path": asked.target.path, "at": at},
             person=None if who is None else {"username": who.id, "name": who.name},
             auth_url=_auth_origin(asked),
             now=at,
+        )
+
+    def limited(self, asked: Asked, decision_id: str, limit: str) -> Answer:
+        """Say that there are as many live streams as `limit` (of the resource's limits) allows."""
+        most = int(getattr(asked.place.streams, limit))
+        more = {"decision_id": decision_id, "limit": limit, "most": most}
+        headers = (("retry-after", str(RETRY_AFTER_S)), (DECISION_ID, decision_id), *cors_headers(asked))
+        sentence = LIMIT_SENTENCES[limit].format(most=most, name=asked.place.name)
+        return problem(
+            429, Code.STREAM_LIMIT, "Too many live connections", sentence, headers=headers, more=more
         )
 
     def _to_sign_in(self, asked: Asked, need: str, decision_id: str = "") -> Answer:
@@ -233,7 +224,7 @@ def authorize_url(asked: Asked, nonce: str, need: str) -> str:
     """Return where sign-in for this request begins; the hash binds it to the browser's flow cookie."""
     bound = hashlib.sha256(nonce.encode()).hexdigest()
     return (
-        f"{_auth_origin(asked)}/authorize?app={asked.place.app.name}"
+        f"{_auth_origin(asked)}/authorize?app={asked.place.name}"
         f"&return={quote(_return_path(asked), safe='/')}&nonce={bound}{need}"
     )
 
@@ -278,6 +269,13 @@ def _page_path(asked: Asked) -> str:
     path = referer.path + (f"?{referer.query}" if referer.query else "")
     plain = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
     return path if same and plain and len(path) <= RETURN_MAX else "/"
+
+
+def _login_url(asked: Asked) -> dict[str, str]:
+    """Return where a person signs in on a client's behalf. For a service that is `limen login`'s business."""
+    if isinstance(asked.place, ServicePlace):
+        return {}
+    return {"login_url": _origin(asked) + _page_path(asked)}
 
 
 def _quotable(text: str) -> str:

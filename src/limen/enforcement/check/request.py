@@ -114,6 +114,8 @@ def parse_target(raw: bytes, *, encoded_slash: bool) -> Target:
     if _PLAIN.fullmatch(raw):
         path, mark, query = raw.decode("ascii").partition("?")
         return Target(path, mark + query, (path,))
+    if not raw:
+        raise _bad("The request has no path: CONNECT reaches services, and no app.")
     if not _PRINTABLE.fullmatch(raw) or not raw.startswith(b"/"):
         raise _bad("The address holds a character that must be escaped, or does not begin with `/`.")
     path, mark, query = raw.decode("ascii").partition("?")
@@ -178,5 +180,5 @@ def is_navigation(request: CheckRequest) -> bool:
     """Say whether a person's browser is opening a page (architecture §5): only those are redirected."""
     mode = request.headers.get(FETCH_MODE)
     if mode is not None:
-        return mode == b"navigate"
+        return mode == b"navigate" and request.method != "CONNECT"
     return request.method == "GET" and b"text/html" in request.headers.get(ACCEPT, b"")

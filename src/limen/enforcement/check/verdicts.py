@@ -6,10 +6,16 @@ from limen.core.ids import BundleId, Instant
 from limen.enforcement.check.answer import Answer
 from limen.enforcement.check.assertion import RENEW_S, assertion_claims
 from limen.enforcement.check.bundle_view import BundleView
-from limen.enforcement.check.case import Case, Outcome, Pending, Reply
-from limen.enforcement.check.identity import DECISION_ID, going_on, identity_headers, removals
+from limen.enforcement.check.case import Case, Opening, Outcome, Pending, Reply
+from limen.enforcement.check.identity import (
+    CREDENTIALS,
+    DECISION_ID,
+    going_on,
+    identity_headers,
+    removals,
+)
 from limen.enforcement.check.parts import CheckParts
-from limen.enforcement.check.places import Place
+from limen.enforcement.check.places import Place, ServicePlace
 from limen.enforcement.check.refusals import OUTAGE, Refusals, cure, cured_by_signing_in
 from limen.enforcement.check.seats import Seat
 
@@ -51,18 +57,27 @@ class Verdicts:
             return Reply(answer, "step_up", entry)
         return Reply(self._denial(case, code, explanation), "deny", entry)
 
-    def public(self, case: Case) -> Reply:
+    def public(self, case: Case, *, leashed: bool = False) -> Reply:
         """Let a public path go on without any identity."""
         decision = Decision(Verdict.ALLOW, Code.PUBLIC, bundle=self._bundle_id())
         asked = case.asked
+        assert not isinstance(asked.place, ServicePlace), "no service is public"
         changes = going_on((), removals(asked.place.app, ()), asked.credentials)
         answer = Answer(200, ((DECISION_ID, case.question.id), *changes))
-        return Reply(answer, "public", self._entry(case, decision))
+        opening = Opening(case, decision) if leashed else None
+        return Reply(answer, "public", self._entry(case, decision), opening)
 
     def refused(self, case: Case, code: Code) -> Reply:
         """Deny what no policy may allow."""
         decision = Decision(Verdict.DENY, code, bundle=self._bundle_id())
         return Reply(self._denial(case, code, None), "deny", self._entry(case, decision))
+
+    def limited(self, opening: Opening, limit: str) -> Reply:
+        """Deny what policies allow, because there are as many streams as `limit` allows."""
+        case = opening.case
+        decision = Decision(Verdict.DENY, Code.STREAM_LIMIT, bundle=self._bundle_id())
+        answer = self._refusals.limited(case.asked, case.question.id, limit)
+        return Reply(answer, "limit", self._entry(case, decision))
 
     def _denial(self, case: Case, code: Code, explanation: Explanation | None) -> Answer:
         return self._refusals.denied(
@@ -88,6 +103,9 @@ class Verdicts:
 
     def _identify(self, place: Place, seat: Seat, at: Instant) -> None:
         """Write what the app is told of this person, once in a while."""
+        if isinstance(place, ServicePlace):  # nobody at the other end reads headers
+            seat.removed, seat.identity_until = CREDENTIALS, at + RENEW_S
+            return
         assert seat.person is not None, "nobody is allowed who is not in the directory"
         claims = assertion_claims(
             seat.person, seat.facts, issuer=f"https://{place.auth_host}", audience=place.app.name, at=at

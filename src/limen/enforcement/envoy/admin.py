@@ -9,6 +9,9 @@ import msgspec
 from limen.core.errors import Unavailable
 
 TIMEOUT_S = 2.0
+_SUBSCRIPTIONS = (
+    r"(\.lds|\.cds|rds\.apps|sds\.certificate|cluster\.check|cluster\.leash)\.(version_text|update_rejected)$"
+)
 _NUMBER = re.compile(r"\d+\Z")
 
 
@@ -24,6 +27,8 @@ STATS = {
     "cds": "cluster_manager.cds",
     "rds": "http.apps.rds.apps",
     "sds": "sds.certificate",
+    "eds_check": "cluster.check",
+    "eds_leash": "cluster.leash",
 }
 """Under which name Envoy counts each file."""
 
@@ -59,7 +64,7 @@ class EnvoyAdmin:
 
     async def subscriptions(self) -> dict[str, Subscription]:
         """Return what Envoy says about each watched file."""
-        stats = await self.stats(r"(lds|cds|rds\.apps|sds\.certificate)\.(version_text|update_rejected)$")
+        stats = await self.stats(_SUBSCRIPTIONS)
         found = {}
         for kind, name in STATS.items():
             version, rejected = (

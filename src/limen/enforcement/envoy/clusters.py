@@ -1,17 +1,12 @@
-"""Clusters: how Envoy reaches the apps, the check and control."""
+"""Clusters: how Envoy reaches apps and services (CDS)."""
 
 import ipaddress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from limen.core.catalogue import AppConfig, Catalogue, UpstreamTls
+from limen.core.catalogue import AppConfig, Catalogue, ServiceConfig, StreamLimits, UpstreamTls
 from limen.core.errors import Invalid
-from limen.enforcement.envoy.settings import (
-    CHECK_CLUSTER,
-    CONNECTION_BUFFER_BYTES,
-    CONTROL_CLUSTER,
-    EnvoySettings,
-)
+from limen.enforcement.envoy.settings import CONNECTION_BUFFER_BYTES, EnvoySettings
 from limen.enforcement.envoy.typed import seconds, typed
 
 CONNECT_TIMEOUT_S = 5.0
@@ -20,7 +15,12 @@ HEALTH_TIMEOUT_S = 2.0
 EJECT_AFTER = 5  # gateway errors in a row, before an upstream rests for EJECT_S
 EJECT_S = 30.0
 KEEP_ALIVE_S = 30.0  # below what the check and common app servers keep, so no request meets a closing one
-CHECK_CALLS_MAX = 20_000  # at once; beyond it the answer is 503
+HTTP2_CALLS_MAX = (1 << 31) - 1  # on one connection: the server says how many it takes
+CALLS_MAX = 4_096  # at once to one app, besides its live streams
+SILENT_S = 300  # after which a live stream's connection is asked whether the server is still there
+
+
+HTTP1: dict[str, Any] = {"http_protocol_options": {}}
 
 
 class Upstream(NamedTuple):
@@ -84,41 +84,56 @@ def cluster_name(app: AppConfig) -> str:
     return f"app_{app.name}"
 
 
+def service_cluster_name(service: ServiceConfig) -> str:
+    """Return the name of a service's cluster."""
+    return f"service_{service.name}"
+
+
 def render_clusters(catalogue: Catalogue, settings: EnvoySettings) -> list[dict[str, Any]]:
-    """Return the apps' clusters (CDS), sorted by name."""
+    """Return the clusters of apps and services (CDS), sorted by name."""
     apps = sorted(catalogue.apps.values(), key=lambda app: app.name)
-    return [_app_cluster(app, settings) for app in apps]
-
-
-def fixed_clusters(settings: EnvoySettings) -> list[dict[str, Any]]:
-    """Return the clusters of the bootstrap: the check and control, on Unix sockets."""
-    breakers = {"max_connections": 4096, "max_pending_requests": CHECK_CALLS_MAX}
-    limits = {"thresholds": [{**breakers, "max_requests": CHECK_CALLS_MAX, "max_retries": 64}]}
-    return [
-        _cluster(name, [_endpoint({"pipe": {"path": str(path)}})], circuit_breakers=limits)
-        for name, path in (
-            (CHECK_CLUSTER, settings.check_socket),
-            (CONTROL_CLUSTER, settings.control_socket),
-        )
-    ]
+    services = sorted(catalogue.services.values(), key=lambda service: service.name)
+    return [_app_cluster(app, settings) for app in apps] + [_service_cluster(each) for each in services]
 
 
 def _app_cluster(app: AppConfig, settings: EnvoySettings) -> dict[str, Any]:
     upstreams = parse_upstreams(app)
     several: dict[str, Any] = {}
     if len(upstreams) > 1:
-        several = {"health_checks": [_health_check()], "outlier_detection": _outliers()}
+        several = {"health_checks": [tcp_health_check()], "outlier_detection": outliers()}
     secure = {}
     if upstreams[0].scheme == "https":
-        secure = {"transport_socket": _upstream_tls(app.upstream_tls or UpstreamTls(), upstreams, settings)}
-    return _cluster(
+        secure = {"transport_socket": _upstream_tls(app, upstreams, settings)}
+    return cluster(
         cluster_name(app),
-        [_endpoint(_address(upstream), upstream.host) for upstream in upstreams],
+        [endpoint(_address(upstream), upstream.host) for upstream in upstreams],
         **_addresses(upstreams),
+        **_room(app.streams),
         lb_policy="LEAST_REQUEST",
+        protocol={"http2_protocol_options": {"allow_connect": True}} if app.http2 else HTTP1,
         **several,
         **secure,
     )
+
+
+def _service_cluster(service: ServiceConfig) -> dict[str, Any]:
+    server = Upstream("tcp", service.address, service.port)
+    return cluster(
+        service_cluster_name(service),
+        [endpoint(_address(server), server.host)],
+        **_addresses((server,)),
+        **_room(service.streams),
+    )
+
+
+def _room(limits: StreamLimits) -> dict[str, Any]:
+    """Room for all live streams of the resource, each of which may need a connection of its own."""
+    most = CALLS_MAX + limits.per_resource
+    breakers = {"max_connections": most, "max_pending_requests": most, "max_requests": most}
+    return {
+        "circuit_breakers": {"thresholds": [breakers]},
+        "upstream_connection_options": {"tcp_keepalive": {"keepalive_time": SILENT_S}},
+    }
 
 
 def _addresses(upstreams: tuple[Upstream, ...]) -> dict[str, Any]:
@@ -130,27 +145,34 @@ def _addresses(upstreams: tuple[Upstream, ...]) -> dict[str, Any]:
     return {"type": "STRICT_DNS", "dns_lookup_family": "V4_PREFERRED"}
 
 
-def _cluster(name: str, endpoints: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:
-    protocol = typed(
+def cluster(
+    name: str, endpoints: list[dict[str, Any]], *, protocol: dict[str, Any] = HTTP1, **fields: Any
+) -> dict[str, Any]:
+    """Return a cluster. Without endpoints, `fields` say where they come from."""
+    options = typed(
         "HttpProtocolOptions",
         common_http_protocol_options={"idle_timeout": seconds(KEEP_ALIVE_S)},
-        explicit_http_config={"http_protocol_options": {}},
+        explicit_http_config=protocol,
     )
-    cluster = {
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": seconds(CONNECT_TIMEOUT_S),
-        "per_connection_buffer_limit_bytes": CONNECTION_BUFFER_BYTES,
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol
+    known = {"load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]}}
+    return typed(
+        "Cluster",
+        **{
+            "name": name,
+            "type": "STATIC",
+            "connect_timeout": seconds(CONNECT_TIMEOUT_S),
+            "per_connection_buffer_limit_bytes": CONNECTION_BUFFER_BYTES,
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
+            },
+            **(known if endpoints else {}),
+            **fields,
         },
-        **fields,
-    }
-    return typed("Cluster", **cluster)
+    )
 
 
-def _endpoint(address: dict[str, Any], hostname: str = "") -> dict[str, Any]:
+def endpoint(address: dict[str, Any], hostname: str = "") -> dict[str, Any]:
+    """Return one server of a cluster."""
     return {"endpoint": {"address": address, "hostname": hostname}}
 
 
@@ -158,7 +180,8 @@ def _address(upstream: Upstream) -> dict[str, Any]:
     return {"socket_address": {"address": upstream.host, "port_value": upstream.port}}
 
 
-def _health_check() -> dict[str, Any]:
+def tcp_health_check() -> dict[str, Any]:
+    """Return the check that tells which of several servers take connections."""
     return {
         "timeout": seconds(HEALTH_TIMEOUT_S),
         "interval": seconds(HEALTH_INTERVAL_S),
@@ -169,7 +192,8 @@ def _health_check() -> dict[str, Any]:
     }
 
 
-def _outliers() -> dict[str, Any]:
+def outliers() -> dict[str, Any]:
+    """Return when one of several servers rests for a while."""
     return {
         "consecutive_gateway_failure": EJECT_AFTER,
         "enforcing_consecutive_gateway_failure": 100,
@@ -180,10 +204,9 @@ def _outliers() -> dict[str, Any]:
     }
 
 
-def _upstream_tls(
-    tls: UpstreamTls, upstreams: tuple[Upstream, ...], settings: EnvoySettings
-) -> dict[str, Any]:
+def _upstream_tls(app: AppConfig, upstreams: tuple[Upstream, ...], settings: EnvoySettings) -> dict[str, Any]:
     """The app is verified too: chain and name, always; there is no way to switch it off."""
+    tls = app.upstream_tls or UpstreamTls()
     roots = {"inline_string": tls.ca_pem} if tls.ca_pem else {"filename": str(settings.system_roots)}
     names = [tls.name] if tls.name else sorted({upstream.host for upstream in upstreams})
     validation = {
@@ -193,7 +216,7 @@ def _upstream_tls(
     sni = {"sni": tls.name} if tls.name else {"auto_host_sni": not upstreams[0].is_address}
     context = {
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-        "alpn_protocols": ["http/1.1"],
+        "alpn_protocols": ["h2" if app.http2 else "http/1.1"],
         "validation_context": validation,
     }
     config = typed("UpstreamTls", common_tls_context=context, **sni)

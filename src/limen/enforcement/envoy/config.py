@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from limen.enforcement.envoy.clusters import fixed_clusters
+from limen.enforcement.envoy.fixed_clusters import fixed_clusters
 from limen.enforcement.envoy.headers import RE2_PROGRAM_MAX
 from limen.enforcement.envoy.settings import EnvoySettings
 from limen.enforcement.envoy.typed import CERTIFICATE, typed, watched

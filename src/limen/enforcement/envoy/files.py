@@ -2,18 +2,21 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from limen.core.catalogue import Catalogue
+from limen.core.secret import Secret
 from limen.enforcement.certificates import Pair
 from limen.enforcement.envoy.clusters import render_clusters
 from limen.enforcement.envoy.config import render_bootstrap, render_secret, render_validation
+from limen.enforcement.envoy.fixed_clusters import control_identity, control_roots, endpoints_of
 from limen.enforcement.envoy.listener import render_listener
 from limen.enforcement.envoy.routes import render_routes
-from limen.enforcement.envoy.settings import EnvoySettings
+from limen.enforcement.envoy.settings import CHECK_CLUSTER, LEASH_CLUSTER, EnvoySettings
 
 
 class Discovery(msgspec.Struct, frozen=True):
@@ -65,6 +68,22 @@ def render_configuration(catalogue: Catalogue, pair: Pair, settings: EnvoySettin
         rds=discovery([render_routes(catalogue, settings)]),
         sds=discovery([render_secret(pair.cert_pem, pair.key_pem.reveal())]),
     )
+
+
+def render_endpoints(settings: EnvoySettings) -> Mapping[str, Discovery]:
+    """Return the files `eds_check` and `eds_leash`: where the slot that decides answers."""
+    return {
+        "eds_check": discovery([endpoints_of(CHECK_CLUSTER, settings.check_socket)]),
+        "eds_leash": discovery([endpoints_of(LEASH_CLUSTER, settings.leash_socket)]),
+    }
+
+
+def render_control_identity(cert_pem: str, key_pem: Secret[str], roots_pem: str) -> Mapping[str, Discovery]:
+    """Return the files `sds_control` and `sds_control_roots`, needed where `settings.control` is set."""
+    return {
+        "sds_control": discovery([control_identity(cert_pem, key_pem.reveal())]),
+        "sds_control_roots": discovery([control_roots(roots_pem)]),
+    }
 
 
 def load_configuration(settings: EnvoySettings) -> Configuration | None:

@@ -16,6 +16,9 @@ FIRST_COOKIE = "x-limen-first-cookie"
 check, which cannot tell that comma from one inside a cookie; it differs from this copy only if there were
 several. (HTTP/2's parts of one cookie header are joined by Envoy before, and count as one.)"""
 
+HTTP_VERSION = "x-limen-http"
+"""`HTTP/1.1` or `HTTP/2`, noted by Envoy before it looks for a route: CONNECT is for HTTP/2 only."""
+
 FOREIGN_PREFIXES = ("x-original-", "x-envoy-", "x-rewrite-", "x-auth-request-", "remote-", "x-authentik-",
                     "x-pomerium-", "x-ssl-", "x-webauth-", "x-goog-iap-", "x-goog-authenticated-user-",
                     "x-amzn-oidc-", "cf-access-", "x-ms-client-principal", "tailscale-",
@@ -31,6 +34,9 @@ FOREIGN_NAMES = ("forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip",
 SEEN_NAMES = ("host", "cookie", "authorization", "accept", "origin", "referer", "user-agent", "content-type",
               "x-requested-with", "x-request-id", PEER, RAW_TOKEN, FIRST_COOKIE)  # fmt: skip
 SEEN_PREFIXES = ("sec-fetch-", "access-control-request-")
+
+LEASH_NAMES = (":method", ":path", ":authority", ":scheme", ":status", "upgrade", HTTP_VERSION)
+"""What the leash sees besides. In its protocol these are headers too, and `:status` is the answer's."""
 
 REPLY_ONLY = (":status", "connection", "content-length", "content-type", "date", "host", "keep-alive",
               "server", "set-cookie", "transfer-encoding", "x-envoy-auth-headers-to-remove",
@@ -111,6 +117,12 @@ def seen_by_check() -> dict[str, Any]:
     return {
         "patterns": [{"exact": name} for name in SEEN_NAMES] + [{"prefix": p} for p in SEEN_PREFIXES],
     }
+
+
+def seen_by_leash() -> dict[str, Any]:
+    """Return the list of headers that the leash receives, of requests and of answers."""
+    patterns = [{"exact": name} for name in LEASH_NAMES]
+    return {"patterns": [*patterns, *seen_by_check()["patterns"]]}
 
 
 def set_for_app() -> dict[str, Any]:

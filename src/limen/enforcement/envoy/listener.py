@@ -7,25 +7,11 @@ from typing import Any
 
 from limen.core.catalogue import Catalogue, EdgeConfig
 from limen.enforcement.envoy.access_log import render_access_log
-from limen.enforcement.envoy.headers import (
-    note_mutations,
-    seen_by_check,
-    set_for_app,
-    strip_mutations,
-)
+from limen.enforcement.envoy.filters import render_filters
+from limen.enforcement.envoy.headers import HTTP_VERSION, overwrite, strip_mutations
 from limen.enforcement.envoy.replies import render_local_replies
-from limen.enforcement.envoy.routes import (
-    APPS_ROUTES,
-    AUTH_ROUTES,
-    BUFFER_FILTER,
-    CHECK_FILTER,
-    CONTROL_BODY_MAX_BYTES,
-    CORS_FILTER,
-    NOTE_FILTER,
-    render_auth_routes,
-)
+from limen.enforcement.envoy.routes import APPS_ROUTES, AUTH_ROUTES, render_auth_routes
 from limen.enforcement.envoy.settings import (
-    CHECK_CLUSTER,
     CONNECTION_BUFFER_BYTES,
     CONNECTION_IDLE_S,
     DELAYED_CLOSE_S,
@@ -53,9 +39,9 @@ def render_listener(catalogue: Catalogue, settings: EnvoySettings) -> dict[str, 
     """Return the one listener (LDS). Law E1: it names no app."""
     edge = catalogue.edge
     routes = {key: value for key, value in render_auth_routes(catalogue).items() if key != "@type"}
-    auth = _manager(settings, edge, AUTH_ROUTES, {"route_config": routes}, checked=False)
+    auth = _manager(settings, edge, AUTH_ROUTES, {"route_config": routes}, apps=False)
     source = {"route_config_name": APPS_ROUTES, "config_source": watched(settings, "rds")}
-    apps = _manager(settings, edge, APPS_ROUTES, {"rds": source}, checked=True)
+    apps = _manager(settings, edge, APPS_ROUTES, {"rds": source}, apps=True)
     address = {"address": settings.host, "port_value": settings.port}
     return typed(
         "Listener",
@@ -114,23 +100,28 @@ def _cidr(text: str) -> dict[str, Any]:
 
 
 def _manager(
-    settings: EnvoySettings, edge: EdgeConfig, name: str, routes: dict[str, Any], *, checked: bool
+    settings: EnvoySettings, edge: EdgeConfig, name: str, routes: dict[str, Any], *, apps: bool
 ) -> dict[str, Any]:
     forwarded = bool(edge.trusted_proxies) and not edge.proxy_protocol
-    strip = typed("EarlyHeaderMutation", mutations=strip_mutations(keep_forwarded_for=forwarded))
+    early = [*strip_mutations(keep_forwarded_for=forwarded), overwrite(HTTP_VERSION, "%PROTOCOL%")]
+    strip = typed("EarlyHeaderMutation", mutations=early)
     return typed(
         "ConnectionManager",
         stat_prefix=name,
         **routes,
         **_client_address(edge, forwarded=forwarded),
-        **_strictness(checked=checked),
-        **_limits(settings),
+        **_strictness(apps=apps),
+        **_limits(settings, apps=apps),
         early_header_mutation_extensions=[
             {"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": strip}
         ],
-        http_filters=_filters(settings, checked=checked),
+        http_filters=render_filters(settings, apps=apps),
+        # Every host says by a route what CONNECT gets there. Refused as an upgrade that no one takes, it
+        # would end the client's connection with all that is on it.
+        upgrade_configs=[{"upgrade_type": "CONNECT", "enabled": apps}],
         local_reply_config=render_local_replies(),
         access_log=render_access_log(),
+        access_log_options={"access_log_flush_interval": seconds(settings.live_bytes_s)},
     )
 
 
@@ -143,9 +134,9 @@ def _client_address(edge: EdgeConfig, *, forwarded: bool) -> dict[str, Any]:
     return {"use_remote_address": False, "original_ip_detection_extensions": [extension]}
 
 
-def _strictness(*, checked: bool) -> dict[str, Any]:
+def _strictness(*, apps: bool) -> dict[str, Any]:
     """One reading of a request for everybody: Envoy, the check and the app."""
-    escaped = "KEEP_UNCHANGED" if checked else "REJECT_REQUEST"  # per app: routes and the check refuse
+    escaped = "KEEP_UNCHANGED" if apps else "REJECT_REQUEST"  # per app: routes and the check refuse
     return {
         "normalize_path": True,
         "merge_slashes": True,
@@ -158,7 +149,7 @@ def _strictness(*, checked: bool) -> dict[str, Any]:
     }
 
 
-def _limits(settings: EnvoySettings) -> dict[str, Any]:
+def _limits(settings: EnvoySettings, *, apps: bool) -> dict[str, Any]:
     return {
         "common_http_protocol_options": {
             "idle_timeout": seconds(CONNECTION_IDLE_S),
@@ -167,6 +158,8 @@ def _limits(settings: EnvoySettings) -> dict[str, Any]:
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
         "http2_protocol_options": {
+            # Browsers open WebSockets over HTTP/2 by it, and `limen connect` its tunnels.
+            "allow_connect": apps,
             "max_concurrent_streams": HTTP2_STREAMS_MAX,
             "initial_stream_window_size": HTTP2_STREAM_WINDOW_BYTES,
             "initial_connection_window_size": HTTP2_CONNECTION_WINDOW_BYTES,
@@ -178,40 +171,3 @@ def _limits(settings: EnvoySettings) -> dict[str, Any]:
         "delayed_close_timeout": seconds(DELAYED_CLOSE_S),
         "drain_timeout": seconds(settings.drain_s),
     }
-
-
-def _filters(settings: EnvoySettings, *, checked: bool) -> list[dict[str, Any]]:
-    note = typed("HeaderMutation", mutations=note_mutations())
-    buffer = typed("Buffer", max_request_bytes=CONTROL_BODY_MAX_BYTES)
-    first: list[dict[str, Any]] = [{"name": NOTE_FILTER, "typed_config": note}]
-    last: list[dict[str, Any]] = [
-        {"name": BUFFER_FILTER, "typed_config": buffer, "disabled": True},
-        {"name": "envoy.filters.http.router", "typed_config": typed("Router", suppress_envoy_headers=True)},
-    ]
-    check: list[dict[str, Any]] = [
-        {"name": CORS_FILTER, "typed_config": typed("Cors")},
-        {"name": CHECK_FILTER, "typed_config": _check(settings)},
-    ]
-    return first + (check if checked else []) + last
-
-
-def _check(settings: EnvoySettings) -> dict[str, Any]:
-    server = {
-        "uri": "http://check.limen.internal",
-        "cluster": CHECK_CLUSTER,
-        "timeout": seconds(settings.check_timeout_s),
-    }
-    answer = {
-        "allowed_upstream_headers": set_for_app(),
-        "allowed_client_headers_on_success": {"patterns": [{"exact": "set-cookie"}]},
-    }
-    return typed(
-        "ExtAuthz",
-        transport_api_version="V3",
-        http_service={"server_uri": server, "authorization_response": answer},
-        failure_mode_allow=False,
-        status_on_error={"code": "ServiceUnavailable"},
-        validate_mutations=True,
-        allowed_headers=seen_by_check(),
-        stat_prefix="limen",
-    )

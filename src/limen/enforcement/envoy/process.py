@@ -2,26 +2,25 @@
 
 import asyncio
 import collections
-import contextlib
+import fcntl
 import logging
 import os
-import signal
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable
+from typing import IO
 
 import structlog
 
-from limen.enforcement.envoy import tether
+from limen.core.errors import Conflict
 from limen.enforcement.envoy.settings import EnvoySettings
+from limen.enforcement.supervised import Supervised, read_whole_lines, tied
 
 log = structlog.get_logger("limen.envoy")
 
-BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
-STABLE_S = 30.0  # an Envoy that ran this long starts again at once
 TERMINATE_S = 5.0  # from SIGTERM to SIGKILL
 LAST_WORDS = 20  # lines of Envoy's log that are kept to say why it ended
 LOG_FLUSH_MS = 500  # outcomes reach the journal this late at most; Envoy's own default is 10 s
+LINE_MAX_BYTES = 65_536
 LEVELS = {
     "debug": logging.DEBUG,
     "warning": logging.WARNING,
@@ -46,114 +45,113 @@ def command(settings: EnvoySettings) -> tuple[str, ...]:
     )
 
 
-def tied(arguments: Sequence[str], parent: int) -> tuple[str, ...]:
-    """Return the arguments that run a program which ends when `parent` ends."""
-    launcher = str(Path(tether.__file__))
-    return (sys.executable, "-I", "-S", launcher, str(parent), *arguments)
-
-
 class EnvoyProcess:
-    """Keeps one Envoy running until `stop`."""
+    """Keeps one Envoy running from `start` until `stop`, alone on its folder.
 
-    def __init__(
-        self,
-        arguments: Sequence[str],
-        on_line: Callable[[bytes], None],
-        on_start: Callable[[], None],
-    ) -> None:
-        self.pid: int | None = None
-        self.restarts = 0
+    Attributes:
+        on_start: called whenever a process was started.
+        on_output: gets what Envoy writes to its standard output, in whole lines.
+        on_said: gets each line of Envoy's own log.
+        last_words: the last of those.
+    """
+
+    def __init__(self, settings: EnvoySettings) -> None:
+        self.on_start: Callable[[], None] = lambda: None
+        self.on_output: Callable[[bytes], None] = lambda lines: None
+        self.on_said: Callable[[str], None] = lambda text: None
         self.last_words: collections.deque[str] = collections.deque(maxlen=LAST_WORDS)
-        self._arguments = arguments
-        self._on_line = on_line
-        self._on_start = on_start
-        self._stopping = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._settings = settings
+        self._lock: IO[str] | None = None
+        self._child: Supervised | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs now."""
+        return self._child.pid if self._child else None
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
+        return self._child.restarts if self._child else 0
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and not stopped."""
+        return self._child is not None
+
+    def reserve(self) -> None:
+        """Make sure that no other gateway runs Envoy on this folder, until `stop`.
+
+        Raises:
+            Conflict: another one does.
+        """
+        if self._lock is None:
+            self._settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _take_lock(self._settings)
 
     def start(self) -> None:
-        """Begin to run and watch."""
-        self._task = asyncio.create_task(self._run(), name="envoy")
+        """Run Envoy on the files that stand there.
 
-    async def stop(self) -> None:
-        """End it: SIGTERM, and SIGKILL if that does not help."""
-        self._stopping.set()
-        if self._task is not None:
-            await self._task
+        Raises:
+            Conflict: another gateway runs Envoy on this folder.
+        """
+        self.reserve()
+        self._settings.admin_socket.unlink(missing_ok=True)
+        self._child = Supervised("envoy", self._spawn, attend=self._attend, terminate_s=TERMINATE_S)
+        self._child.start()
 
     def kick(self) -> None:
         """End the process as it is, so that it starts again after the usual back-off."""
-        if self.pid is not None:
-            os.kill(self.pid, signal.SIGTERM)
+        if self._child is not None:
+            self._child.kick()
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        failures = 0
-        while not self._stopping.is_set():
-            began = loop.time()
-            code = await self._once()
-            if self._stopping.is_set():
-                return
-            failures = 0 if loop.time() - began > STABLE_S else failures + 1
-            self.restarts += 1
-            delay = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
-            words = self.last_words[-1] if self.last_words else ""
-            log.warning("envoy_ended", exit_code=code, restart_in_s=delay, said=words)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), delay)
+    async def stop(self) -> None:
+        """End it, and let others have the folder."""
+        if self._child is not None:
+            await self._child.stop()
+            self._child = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
-    async def _once(self) -> int:
-        process = await asyncio.create_subprocess_exec(
-            *self._arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+    async def _spawn(self) -> Process:
+        return await asyncio.create_subprocess_exec(
+            *tied(command(self._settings), os.getpid()),
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
             start_new_session=True,  # a Ctrl-C at the terminal is for us: we drain first
         )
-        self.pid = process.pid
-        self._on_start()
-        readers = asyncio.gather(_lines(process.stdout, self._on_line), _lines(process.stderr, self._hear))
-        ended = asyncio.create_task(process.wait())
-        stop = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait((ended, stop), return_when=asyncio.FIRST_COMPLETED)
-            await self._end(process, ended)
-            await readers
-            return ended.result()
-        finally:
-            stop.cancel()
-            if process.returncode is None:  # we are being cancelled
-                process.kill()
-            self.pid = None
 
-    async def _end(self, process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
-        if not ended.done():
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                await asyncio.wait_for(asyncio.shield(ended), TERMINATE_S)
-            except TimeoutError:
-                process.kill()
-                await ended
+    async def _attend(self, process: Process) -> None:
+        self.on_start()
+        await asyncio.gather(
+            read_whole_lines(process.stdout, self._tell, LINE_MAX_BYTES),
+            read_whole_lines(process.stderr, self._hear, LINE_MAX_BYTES),
+        )
 
-    def _hear(self, line: bytes) -> None:
-        text = line.decode("utf-8", "replace").rstrip()
-        level, _, message = text.partition(" ")
-        if not message or message == "caught ENVOY_SIGTERM":  # we sent it
-            return
-        self.last_words.append(message)
-        log.log(LEVELS.get(level, logging.INFO), "envoy_says", text=message)
+    def _tell(self, lines: bytes) -> None:
+        self.on_output(lines)
+
+    def _hear(self, lines: bytes) -> None:
+        for text in lines.decode("utf-8", "replace").splitlines():
+            level, _, message = text.partition(" ")
+            if not message or message == "caught ENVOY_SIGTERM":  # we sent it
+                continue
+            self.last_words.append(message)
+            self.on_said(message)
+            log.log(LEVELS.get(level, logging.INFO), "envoy_says", text=message)
 
 
-async def _lines(stream: asyncio.StreamReader | None, on_line: Callable[[bytes], None]) -> None:
-    """Hand over each line; one that is longer than the reader's limit is dropped, not fatal."""
-    while stream is not None:
-        try:
-            line = await stream.readuntil(b"\n")
-        except asyncio.IncompleteReadError as end:
-            if end.partial:
-                on_line(end.partial)
-            return
-        except asyncio.LimitOverrunError as overrun:
-            await stream.readexactly(overrun.consumed)
-            continue
-        on_line(line)
+def _take_lock(settings: EnvoySettings) -> IO[str]:
+    lock = (settings.folder / "lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise Conflict(
+            f"Another gateway already runs Envoy on {settings.folder}.",
+            remedy="Stop it first, or give this gateway another state folder.",
+            code="ALREADY_RUNNING",
+        ) from None
+    return lock

@@ -8,9 +8,12 @@ import hashlib
 import html
 from typing import Any, NamedTuple
 
+from limen.core.record import MAX_DURATION
 from limen.enforcement.envoy.typed import typed
 
 RETRY_AFTER_S = 5
+LEASH_DETAILS = "limen_leash_denied"
+"""The leash's name for its own answers (`limen.enforcement.leash`): they reach the client as they are."""
 
 
 class Reply(NamedTuple):
@@ -18,7 +21,9 @@ class Reply(NamedTuple):
 
     Attributes:
         status: of Envoy's answer, by which it is known.
-        details: Envoy's name for the cause, by which it is known more exactly; None means any.
+        details: Envoy's name for the cause, by which it is known more exactly; None means any, and a `*` at
+            its end stands for anything.
+        sentence: `{route}` stands for the route's name: that of the app or service.
         becomes: the status that the client gets instead.
     """
 
@@ -35,19 +40,43 @@ class Reply(NamedTuple):
         return self.becomes or self.status
 
 
+_UNDECIDED = (
+    "The part of Limen that decides on access does not answer, so nothing is let through. "
+    "It usually comes back within seconds. Please try again."
+)
+
+_TOO_LONG = (
+    "What goes on for longer than a few minutes has to be called a stream: in limen.yaml, a route of the app "
+    "with streaming: true."
+)
+
 REPLIES = (
-    Reply(503, "ext_authz_error", "CHECK_UNAVAILABLE", "Access cannot be decided right now",
-          "The part of Limen that decides on access does not answer, so nothing is let through. "
-          "It usually comes back within seconds. Please try again."),
+    Reply(503, "ext_authz_error", "CHECK_UNAVAILABLE", "Access cannot be decided right now", _UNDECIDED),
+    Reply(503, "ext_proc_error*", "CHECK_UNAVAILABLE", "Access cannot be decided right now", _UNDECIDED),
+    Reply(504, "ext_proc_error*", "CHECK_UNAVAILABLE", "Access cannot be decided right now", _UNDECIDED,
+          becomes=503),
     Reply(503, None, "APP_UNAVAILABLE", "The app does not answer",
           "Limen reached no server of this app. Please try again in a moment, "
           "and tell the app's owner if it stays so."),
+    Reply(504, "stream_idle_timeout", "STREAM_IDLE", "Nothing was said for too long",
+          "No byte went either way for as long as this app allows. Its owner sets how long that is in "
+          "limen.yaml, under streams.idle_s, or timeout_s for what is no stream."),
+    Reply(504, MAX_DURATION, "REQUEST_CUT", "This took longer than one request may", _TOO_LONG),
+    Reply(408, MAX_DURATION, "REQUEST_CUT", "This took longer than one request may", _TOO_LONG),
     Reply(502, None, "APP_FAILED", "The app gave no proper answer",
           "The app closed the connection or answered with something that is not HTTP. Please try again."),
     Reply(504, None, "APP_SLOW", "The app took too long",
           "The app did not answer in the time that it is given. Please try again."),
     Reply(403, "upgrade_failed", "STREAM_REFUSED", "This kind of connection is not open",
-          "Connection upgrades such as WebSockets do not pass this gateway yet."),
+          "The app is not asked for this kind of upgrade. Its owner can allow it in limen.yaml, by the value "
+          "of the Upgrade header, under apps.{route}.upgrades; WebSockets are upgrades: [websocket]."),
+    Reply(403, "direct_response", "STREAM_REFUSED", "CONNECT opens nothing here",
+          "CONNECT opens the services of the bundle, by their names, and this is none of them."),
+    Reply(505, "direct_response", "STREAM_REFUSED", "CONNECT needs HTTP/2",
+          "Over HTTP/1.1 a tunnel can lose its last bytes. Use limen connect {route}, or a client that "
+          "speaks HTTP/2 to this host."),
+    Reply(426, "direct_response", "NOT_A_WEB_APP", "This is not a web page",
+          "{route} is a TCP service. Reach it from a terminal with: limen connect {route}", becomes=404),
     Reply(404, "route_not_found", "STREAM_REFUSED", "This kind of request is not open",
           "CONNECT, and requests without a path, do not pass this gateway.", becomes=403),
     Reply(400, None, "BAD_REQUEST", "The address is not acceptable",
@@ -87,7 +116,8 @@ CONTENT_SECURITY_POLICY = (
 
 def render_local_replies() -> dict[str, Any]:
     """Return Envoy's `local_reply_config`."""
-    untouched = {"filter": _cause("ext_authz_denied")}
+    # What check and leash answer is theirs.
+    untouched = {"filter": {"or_filter": {"filters": [_cause("ext_authz_denied"), _cause(LEASH_DETAILS)]}}}
     mappers = [mapper for reply in REPLIES for mapper in (_for_people(reply), _for_programs(reply))]
     return {"mappers": [untouched, *mappers]}
 
@@ -117,7 +147,7 @@ def problem(reply: Reply) -> dict[str, Any]:
 
 def _for_people(reply: Reply) -> dict[str, Any]:
     accepts = {"name": "accept", "string_match": {"contains": "text/html"}}
-    text = page(reply).replace("%", "%%")
+    text = _filled(page(reply))
     body = {"text_format_source": {"inline_string": text}, "content_type": "text/html; charset=utf-8"}
     headers = [*_headers(reply), _header("content-security-policy", CONTENT_SECURITY_POLICY)]
     condition = _all(*_conditions(reply), {"header_filter": {"header": accepts}})
@@ -130,7 +160,7 @@ def _for_people(reply: Reply) -> dict[str, Any]:
 
 
 def _for_programs(reply: Reply) -> dict[str, Any]:
-    fields = {k: v.replace("%", "%%") if isinstance(v, str) else v for k, v in problem(reply).items()}
+    fields = {k: _filled(v) if isinstance(v, str) else v for k, v in problem(reply).items()}
     body = {"json_format": fields, "content_type": "application/problem+json"}
     return {
         "filter": _all(*_conditions(reply)),
@@ -140,9 +170,14 @@ def _for_programs(reply: Reply) -> dict[str, Any]:
     }
 
 
+def _filled(text: str) -> str:
+    """Names of routes are DNS labels, so nothing in them needs escaping."""
+    return text.replace("%", "%%").replace("{route}", "%ROUTE_NAME%")
+
+
 def _headers(reply: Reply) -> list[dict[str, Any]]:
     always = [_header("cache-control", "no-store"), _header("x-content-type-options", "nosniff")]
-    again = [_header("retry-after", str(RETRY_AFTER_S))] if reply.status == 503 else []
+    again = [_header("retry-after", str(RETRY_AFTER_S))] if reply.shown == 503 else []
     return always + again
 
 
@@ -160,7 +195,9 @@ def _conditions(reply: Reply) -> list[dict[str, Any]]:
 
 
 def _cause(details: str) -> dict[str, Any]:
-    expression = typed("CelFilter", expression=f'response.code_details == "{details}"')
+    name = details.removesuffix("*")
+    test = f'.startsWith("{name}")' if name != details else f' == "{name}"'
+    expression = typed("CelFilter", expression=f"response.code_details{test}")
     return {
         "extension_filter": {
             "name": "envoy.access_loggers.extension_filters.cel",

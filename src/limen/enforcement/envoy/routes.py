@@ -1,32 +1,32 @@
-"""Routes: one virtual host per app (RDS), and the fixed ones of the sign-in host.
+"""Routes: one virtual host per app and per service (RDS), and the fixed ones of the sign-in host.
 
-Order within a virtual host is a rule: Limen's own paths, then what no app accepts, then the app.
+Order within an app's host is a rule: what no app accepts, Limen's own paths, limits, live streams, the rest.
 """
 
 from typing import Any
 
 from limen.core.catalogue import AppConfig, Catalogue
+from limen.enforcement.envoy import streams
 from limen.enforcement.envoy.clusters import cluster_name, parse_upstreams
-from limen.enforcement.envoy.headers import DECISION_ID, FIRST_COOKIE, PEER, RAW_TOKEN, regex
+from limen.enforcement.envoy.filters import (
+    CONTROL_BODY_MAX_BYTES,
+    CORS_FILTER,
+    NOTE_FILTER,
+    buffered,
+    by_leash,
+    by_nobody,
+)
+from limen.enforcement.envoy.headers import DECISION_ID, FIRST_COOKIE, HTTP_VERSION, PEER, RAW_TOKEN, regex
+from limen.enforcement.envoy.service_hosts import refused_connect, service_host
 from limen.enforcement.envoy.settings import CONTROL_CLUSTER, EnvoySettings
 from limen.enforcement.envoy.typed import seconds, typed
 
 APPS_ROUTES = "apps"
 AUTH_ROUTES = "auth"
 
-NOTE_FILTER = "limen.note"
-CORS_FILTER = "envoy.filters.http.cors"
-CHECK_FILTER = "limen.check"
-BUFFER_FILTER = "limen.buffer"
-
 OWN_PATH = "/.limen"
 ENCODED_SLASH = r"(?i).*%(2f|5c).*"
 CONTROL_TIMEOUT_S = 30.0
-HELD_BODY_MIN_BYTES = 256 * 1024
-"""Smallest limit of a body of unknown length. What arrives while the check is asked waits in the same
-buffer; if that is more than half of the limit, Envoy 1.40 never reads on (measured at 100 kB)."""
-
-CONTROL_BODY_MAX_BYTES = 256 * 1024  # forms and passkey answers; nothing of Limen's own is larger
 INT64_MAX = (1 << 63) - 1
 CORS_MAX_AGE_S = 600
 CORS_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
@@ -38,7 +38,11 @@ CORS_HEADERS = (
 TRACE = {"name": ":method", "string_match": {"exact": "TRACE"}}
 """An app that echoes a request would show the visitor its assertion, or an injected password."""
 SAFE_METHODS = "GET|HEAD|OPTIONS"
-NOT_FOR_APPS = (PEER, RAW_TOKEN, FIRST_COOKIE, "x-envoy-external-address", "x-envoy-internal")
+NOT_FOR_APPS = (
+    PEER, RAW_TOKEN, FIRST_COOKIE, HTTP_VERSION, "x-envoy-external-address", "x-envoy-internal",
+)  # fmt: skip
+REST = {"prefix": "/"}
+KNOWN_LENGTH = {"name": "content-length", "present_match": True}
 
 Route = dict[str, Any]
 
@@ -46,20 +50,20 @@ Route = dict[str, Any]
 def render_routes(catalogue: Catalogue, settings: EnvoySettings) -> dict[str, Any]:
     """Return the route configuration of the apps' filter chain."""
     apps = sorted(catalogue.apps.values(), key=lambda app: app.name)
-    hosts = [_app_host(app) for app in apps]
-    misdirected = _host("auth", [catalogue.auth_host], [_answer({"prefix": "/"}, 421, unchecked=True)])
-    unknown = _host("unknown", ["*"], [_answer({"prefix": "/"}, 404, unchecked=True)])
+    services = sorted(catalogue.services.values(), key=lambda service: service.name)
+    hosts = [_app_host(app) for app in apps] + [service_host(service) for service in services]
+    misdirected = _host("auth", [catalogue.auth_host], [refused_connect(), _answer(REST, 421)])
+    unknown = _host("unknown", ["*"], [refused_connect(), _answer(REST, 404)])
     return _routes(APPS_ROUTES, [*hosts, misdirected, unknown])
 
 
 def render_auth_routes(catalogue: Catalogue) -> dict[str, Any]:
     """Return the route configuration of the sign-in host's own filter chain."""
-    prefix = {"prefix": "/"}
-    own = [
-        _answer({**prefix, "headers": [_longer_than(CONTROL_BODY_MAX_BYTES)]}, 413),
-        {"match": prefix, **_to_control(), "typed_per_filter_config": _buffered(CONTROL_BODY_MAX_BYTES)},
+    own: list[Route] = [
+        {"match": {**REST, "headers": [_longer_than(CONTROL_BODY_MAX_BYTES)]}, **_direct(413)},
+        {"match": REST, **_to_control(), "typed_per_filter_config": buffered(CONTROL_BODY_MAX_BYTES)},
     ]
-    other = _host("other", ["*"], [_answer(prefix, 421)])
+    other = _host("other", ["*"], [{"match": REST, **_direct(421)}])
     return _routes(AUTH_ROUTES, [_host("auth", [catalogue.auth_host], own), other])
 
 
@@ -81,26 +85,42 @@ def _host(name: str, domains: list[str], routes: list[Route], **fields: Any) -> 
 
 def _app_host(app: AppConfig) -> dict[str, Any]:
     own = {"path_separated_prefix": OWN_PATH}
-    rest = {"prefix": "/"}
-    routes = [
-        _answer({**rest, "headers": [TRACE]}, 405, unchecked=True),
-        _answer(regex(r"(?i)/\.limen(/.*)?%(2f|5c).*"), 400, unchecked=True),
-        _answer({**own, "headers": [_longer_than(CONTROL_BODY_MAX_BYTES)]}, 413, unchecked=True),
-        {
-            "match": own,
-            **_to_control(),
-            "typed_per_filter_config": _unchecked() | _buffered(CONTROL_BODY_MAX_BYTES),
-        },
+    to_control = by_nobody() | buffered(CONTROL_BODY_MAX_BYTES)
+    routes: list[Route] = [
+        refused_connect(),
+        _answer({**REST, "headers": [TRACE]}, 405),
+        _answer(regex(r"(?i)/\.limen(/.*)?%(2f|5c).*"), 400),
+        _answer({**own, "headers": [_longer_than(CONTROL_BODY_MAX_BYTES)]}, 413),
+        {"match": own, **_to_control(), "typed_per_filter_config": to_control, "name": app.name},
     ]
     if not app.allow_encoded_slash:
-        routes.append(_answer(regex(ENCODED_SLASH), 400))
+        routes.append(_checked(regex(ENCODED_SLASH), 400))
+    routes.append(_checked({**REST, "headers": [_longer_than(app.max_body_bytes)]}, 413))
+    routes += _leashed_routes(app)
     routes += [
-        _answer({**rest, "headers": [_longer_than(app.max_body_bytes)]}, 413),
-        _to_app(app, {**rest, "headers": [{"name": "content-length", "present_match": True}]}),
+        _to_app(app, {**REST, "headers": [KNOWN_LENGTH]}),
         # A body of unknown length is held back until it has ended or is too large.
-        _to_app(app, rest) | {"typed_per_filter_config": _buffered(app.max_body_bytes)},
+        _to_app(app, REST) | _per_filter(buffered(app.max_body_bytes)),
     ]
     return _host(f"app_{app.name}", [app.host], routes, typed_per_filter_config=_app_filters(app))
+
+
+def _leashed_routes(app: AppConfig) -> list[Route]:
+    """Live streams. The body of a request that only *asks* for one is limited as everywhere."""
+    routes = [_upgrade(app, value) for value in streams.upgrades(app)]
+    routes.append(_answer(streams.upgrade_match(), 403) | {"name": app.name})
+    routes += [_to_stream(app, match) for match in streams.streaming_matches(app)]
+    asked_for = [streams.event_match()]
+    grpc = streams.grpc_match()
+    if app.http2:
+        routes.append(_to_stream(app, grpc))  # messages in both directions: nothing to wait for
+    else:
+        asked_for.append(grpc)
+    for match in asked_for:
+        known = {**match, "headers": [*match["headers"], KNOWN_LENGTH]}
+        routes.append(_to_stream(app, known))
+        routes.append(_to_stream(app, match) | _per_filter(by_leash() | buffered(app.max_body_bytes)))
+    return routes
 
 
 def _app_filters(app: AppConfig) -> dict[str, Any]:
@@ -120,6 +140,22 @@ def _app_filters(app: AppConfig) -> dict[str, Any]:
             allow_credentials=True,
         )
     return filters
+
+
+def _upgrade(app: AppConfig, value: str) -> Route:
+    route = _to_stream(app, streams.upgrade_match(value))
+    route["route"]["upgrade_configs"] = [{"upgrade_type": value}]
+    return route
+
+
+def _to_stream(app: AppConfig, match: dict[str, Any]) -> Route:
+    """A route whose requests the leash decides: no clock ends them but that of silence."""
+    route = _to_app(app, match)
+    action = route["route"]
+    action["idle_timeout"] = seconds(app.streams.idle_s)
+    action["max_stream_duration"] = {"max_stream_duration": "0s"}
+    del action["retry_policy"]["per_try_idle_timeout"]
+    return route | _per_filter(by_leash())
 
 
 def _to_app(app: AppConfig, match: dict[str, Any]) -> Route:
@@ -147,37 +183,40 @@ def _retries(upstreams: int, silence_s: float) -> dict[str, Any]:
         "per_try_idle_timeout": seconds(silence_s),
     }
     if upstreams > 1:
-        predicate = {"name": "envoy.retry_host_predicates.previous_hosts"}
-        policy |= {
-            "retry_on": "connect-failure,refused-stream,reset,gateway-error",
-            "num_retries": 2,
-            "retry_host_predicate": [{**predicate, "typed_config": typed("PreviousHosts")}],
-            "host_selection_retry_max_attempts": 10,
-        }
+        policy |= {"retry_on": "connect-failure,refused-stream,reset,gateway-error", "num_retries": 2}
+        policy |= _elsewhere()
     return policy
 
 
+def _elsewhere() -> dict[str, Any]:
+    """The second attempt goes to another server."""
+    predicate = {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": typed("PreviousHosts")}
+    return {"retry_host_predicate": [predicate], "host_selection_retry_max_attempts": 10}
+
+
 def _to_control() -> Route:
-    action = {"cluster": CONTROL_CLUSTER, "timeout": seconds(CONTROL_TIMEOUT_S)}
+    """What a control node never saw is asked of another one, whatever its method."""
+    again = {"retry_on": "connect-failure,reset-before-request", "num_retries": 2, **_elsewhere()}
+    action = {"cluster": CONTROL_CLUSTER, "timeout": seconds(CONTROL_TIMEOUT_S), "retry_policy": again}
     return {"route": action}
 
 
-def _answer(match: dict[str, Any], status: int, *, unchecked: bool = False) -> Route:
-    """A route that answers by itself. On app hosts the check is asked, and records, all the same."""
-    route: Route = {"match": match, "direct_response": {"status": status}}
-    return route | ({"typed_per_filter_config": _unchecked()} if unchecked else {})
+def _direct(status: int) -> Route:
+    return {"direct_response": {"status": status}}
 
 
-def _unchecked() -> dict[str, Any]:
-    return {CHECK_FILTER: typed("ExtAuthzPerRoute", disabled=True)}
+def _answer(match: dict[str, Any], status: int) -> Route:
+    """A route that answers by itself, and asks nobody."""
+    return {"match": match, **_direct(status)} | _per_filter(by_nobody())
 
 
-def _buffered(limit_bytes: int) -> dict[str, Any]:
-    return {
-        BUFFER_FILTER: typed(
-            "BufferPerRoute", buffer={"max_request_bytes": max(limit_bytes, HELD_BODY_MIN_BYTES)}
-        )
-    }
+def _checked(match: dict[str, Any], status: int) -> Route:
+    """The same, but the check is asked, and records, all the same."""
+    return {"match": match, **_direct(status)}
+
+
+def _per_filter(config: dict[str, Any]) -> Route:
+    return {"typed_per_filter_config": config}
 
 
 def _longer_than(limit_bytes: int) -> dict[str, Any]:

@@ -1,74 +1,36 @@
 """The gateway's Envoy: configured from a catalogue, validated before the swap, watched after it.
 
+The process itself may belong to another one (`Runner`): a gateway's brain configures the Envoy that its
+host runs, and the next brain takes it over as it is.
+
 Laws: E1, E3 of this package (`limen.enforcement.envoy`).
 """
 
 import asyncio
 import contextlib
-import fcntl
-import os
 from collections.abc import Callable
-from enum import StrEnum
-from typing import IO
 
-import msgspec
 import structlog
 
 from limen.core.catalogue import Catalogue
 from limen.core.clock import Clock
-from limen.core.errors import Conflict, LimenError, Unavailable
-from limen.core.ids import Instant
+from limen.core.errors import LimenError, Unavailable
 from limen.core.record import OutcomeRecord
 from limen.enforcement.certificates import CertificateFolder, Pair, catalogue_hosts
 from limen.enforcement.envoy.access_log import parse_outcome
 from limen.enforcement.envoy.admin import EnvoyAdmin
 from limen.enforcement.envoy.files import Configuration, load_configuration, render_configuration
-from limen.enforcement.envoy.process import EnvoyProcess, command, tied
+from limen.enforcement.envoy.process import EnvoyProcess
+from limen.enforcement.envoy.runner import Applied, EnvoyStatus, Prepare, Runner, State, prepare_nothing
 from limen.enforcement.envoy.settings import EnvoySettings
-from limen.enforcement.envoy.swap import ConfigurationSwap, until
+from limen.enforcement.envoy.swap import Beside, ConfigurationSwap, until
+
+__all__ = ["Applied", "EnvoyStatus", "EnvoySupervisor", "State"]
 
 log = structlog.get_logger("limen.envoy")
 
 READY_TIMEOUT_S = 20.0
 WATCH_S = 10.0  # between two looks at the certificate files
-
-
-class State(StrEnum):
-    """What Envoy is doing."""
-
-    STOPPED = "stopped"
-    STARTING = "starting"
-    READY = "ready"
-
-
-class EnvoyStatus(msgspec.Struct, frozen=True):
-    """What `who`, health and the console say about the enforcement point.
-
-    Attributes:
-        version: of the configuration in force.
-        refusal: why the newest configuration is not in force; None when it is.
-        uncovered: hosts that the certificate does not name.
-    """
-
-    state: State
-    pid: int | None
-    restarts: int
-    version: str
-    refusal: str | None
-    certificate_expires_at: Instant | None
-    uncovered: tuple[str, ...]
-
-
-class Applied(msgspec.Struct, frozen=True):
-    """What an `apply` changed: some of `sds`, `lds`, `cds`, `rds`, in order."""
-
-    version: str
-    changed: tuple[str, ...]
-
-    @property
-    def connections_drain(self) -> bool:
-        """Whether open connections end: the listener itself changed (domain, edge), not an app."""
-        return "lds" in self.changed
 
 
 class EnvoySupervisor:
@@ -81,15 +43,25 @@ class EnvoySupervisor:
         clock: Clock,
         *,
         on_outcome: Callable[[OutcomeRecord], None] = lambda outcome: None,
+        runner: Runner | None = None,
+        prepare: Prepare = prepare_nothing,
+        beside: Beside = dict,
     ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            runner: by default Envoy is a child of this process, and `on_outcome` gets what it tells.
+            prepare: called before the certificates of a catalogue are looked at.
+            beside: see `limen.enforcement.envoy.swap`.
+        """
         self._settings = settings
         self._certificates = certificates
         self._clock = clock
-        self._on_outcome = on_outcome
+        self._runner = runner or _own_process(settings, on_outcome)
+        self._runner.on_start = self._envoy_started
         self._admin = EnvoyAdmin(settings.admin_socket)
-        self._files = ConfigurationSwap(settings, self._admin, self._last_words)
-        self._process: EnvoyProcess | None = None
-        self._lock: IO[str] | None = None
+        self._files = ConfigurationSwap(settings, self._admin, lambda: self._runner.last_words, beside)
+        self._prepare = prepare
         self._turn = asyncio.Lock()
         self._catalogue: Catalogue | None = None  # in force; None while an earlier run's files are
         self._wanted: Catalogue | None = None
@@ -113,26 +85,53 @@ class EnvoySupervisor:
             Invalid, NotFound: the same of the certificate that the catalogue names.
         """
         self._settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = self._lock or _take_lock(self._settings)
+        self._runner.reserve()
+        async with self._turn:
+            self._wanted = catalogue
+            await self._prepare(catalogue)
+            try:
+                configuration = self._render(catalogue)
+                await self._files.validate(configuration)
+                self._catalogue = catalogue
+            except LimenError as error:
+                earlier = load_configuration(self._settings)
+                if earlier is None:
+                    raise
+                configuration = earlier
+                self._note_refusal(error)
+            self._files.install(configuration)
+            self._current = configuration
+            self._runner.start()
+        self._keep_watching()
+
+    async def take_over(self, catalogue: Catalogue) -> None:
+        """Go on with an Envoy that runs already: move what it asks to this process, then apply.
+
+        A catalogue that cannot be used leaves the configuration that is in force; `status` says so.
+
+        Raises:
+            Unavailable: Envoy does not answer in time.
+            Refused: it does not take the new addresses.
+        """
+        earlier = load_configuration(self._settings)
+        if earlier is None:  # its files are lost: it gets new ones, and starts with them
+            await self.start(catalogue)
+            self._runner.kick()
+            return
         self._wanted = catalogue
-        try:
-            configuration = self._render(catalogue)
-            await self._files.validate(configuration)
-            self._catalogue = catalogue
-        except LimenError as error:
-            earlier = load_configuration(self._settings)
-            if earlier is None:
-                raise
-            configuration = earlier
-            self._note_refusal(error)
-        self._files.install(configuration)
-        self._settings.admin_socket.unlink(missing_ok=True)
-        self._current = configuration
-        self._process = EnvoyProcess(
-            tied(command(self._settings), os.getpid()), self._take_line, self._envoy_started
-        )
-        self._process.start()
-        self._watch = asyncio.create_task(self._keep_watch(), name="envoy-watch")
+        await self.wait_ready()
+        async with self._turn:
+            await self._files.move()
+            self._current = earlier
+        with contextlib.suppress(LimenError):  # stands in the status, and in the log once
+            await self.apply(catalogue)
+        self._keep_watching()
+
+    async def rest(self) -> None:
+        """Leave the configuration to another process, once what is under way is done."""
+        await self._stop_watching()
+        async with self._turn:
+            self._current = None
 
     async def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Return once Envoy serves.
@@ -143,7 +142,7 @@ class EnvoySupervisor:
         if await until(self._admin.ready, timeout_s):
             self._ready = True
             return
-        words = " ".join(self._last_words()[-3:]) or "it said nothing."
+        words = " ".join(list(self._runner.last_words)[-3:]) or "it said nothing."
         raise Unavailable(
             f"Envoy did not begin to serve on {self._settings.host}:{self._settings.port}: {words}",
             remedy="See that the port is free and that this user may listen on it.",
@@ -173,6 +172,8 @@ class EnvoySupervisor:
         """
         catalogue = self._catalogue or self._wanted
         assert catalogue is not None, "start() comes first"
+        await self._prepare(catalogue)
+        self._files.refresh_beside()
         try:
             pair = self._certificates.pair_for(catalogue, self._clock.now())
         except LimenError as error:
@@ -185,40 +186,48 @@ class EnvoySupervisor:
 
     def status(self) -> EnvoyStatus:
         """Return what is known without asking Envoy."""
-        process = self._process
-        running = process is not None and process.pid is not None
-        state = State.READY if running and self._ready else State.STARTING if process else State.STOPPED
+        runner = self._runner
+        up = runner.pid is not None and self._ready
+        state = State.READY if up else State.STARTING if runner.running else State.STOPPED
         hosts = catalogue_hosts(self._catalogue) if self._catalogue else ()
         return EnvoyStatus(
             state=state,
-            pid=process.pid if process else None,
-            restarts=process.restarts if process else 0,
+            pid=runner.pid,
+            restarts=runner.restarts,
             version=self._current.version if self._current else "",
             refusal=self._refusal or self._broken_pair,
             certificate_expires_at=self._pair.expires_at if self._pair else None,
             uncovered=self._pair.uncovered(hosts) if self._pair else (),
         )
 
+    async def drain(self) -> None:
+        """Take no more connections, and let requests finish, for `drain_s` at most."""
+
+        async def idle() -> bool:
+            return await self._admin.active_requests() == 0
+
+        with contextlib.suppress(Unavailable):  # an Envoy that does not answer has none
+            await self._admin.drain()
+            await until(idle, self._settings.drain_s)
+
     async def stop(self) -> None:
-        """Let requests finish, for `drain_s` at most, then end Envoy."""
-        for task in (self._watch, self._noticing):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait((task,))
-        self._watch = self._noticing = None
-        if self._process is not None:
-            await self._drain()
-            await self._process.stop()
-            self._process = None
+        """Drain, then end Envoy."""
+        await self._stop_watching()
+        if self._runner.running:
+            await self.drain()
+        await self._runner.stop()
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of an Envoy that goes on."""
+        await self._stop_watching()
         self._ready = False
         await self._admin.close()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
 
     async def _apply(self, catalogue: Catalogue) -> Applied:
         old = self._current
-        assert old is not None, "start() comes first"
+        assert old is not None, "start() or take_over() comes first"
+        await self._prepare(catalogue)
         new = self._render(catalogue)
         changed: tuple[str, ...] = ()
         if new.version != old.version:
@@ -239,15 +248,16 @@ class EnvoySupervisor:
             log.warning("configuration_refused", code=error.code, reason=error.message)
         self._refusal = error.message
 
-    async def _drain(self) -> None:
-        """Wait until no request is on its way; an Envoy that does not answer has none."""
+    def _keep_watching(self) -> None:
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._keep_watch(), name="envoy-watch")
 
-        async def idle() -> bool:
-            return await self._admin.active_requests() == 0
-
-        with contextlib.suppress(Unavailable):
-            await self._admin.drain()
-            await until(idle, self._settings.drain_s)
+    async def _stop_watching(self) -> None:
+        tasks = [task for task in (self._watch, self._noticing) if task is not None]
+        self._watch = self._noticing = None
+        for task in tasks:
+            task.cancel()
+            await asyncio.wait((task,))
 
     async def _keep_watch(self) -> None:
         """Renew certificates, and show those that were replaced on disk."""
@@ -255,9 +265,6 @@ class EnvoySupervisor:
             await asyncio.sleep(WATCH_S)
             with contextlib.suppress(LimenError):  # stands in the status, and in the log once
                 await self.refresh_certificates()
-
-    def _last_words(self) -> list[str]:
-        return list(self._process.last_words) if self._process else []
 
     def _envoy_started(self) -> None:
         self._ready = False
@@ -269,24 +276,17 @@ class EnvoySupervisor:
 
         with contextlib.suppress(Unavailable):  # it fell over meanwhile, and the next start notices
             self._ready = await until(settled, READY_TIMEOUT_S) and await self._admin.ready()
-            if not self._ready and self._process is not None:
-                self._process.kick()
-
-    def _take_line(self, line: bytes) -> None:
-        outcome = parse_outcome(line)
-        if outcome is not None:
-            self._on_outcome(outcome)
+            if not self._ready:
+                self._runner.kick()
 
 
-def _take_lock(settings: EnvoySettings) -> IO[str]:
-    lock = (settings.folder / "lock").open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise Conflict(
-            f"Another gateway already runs Envoy on {settings.folder}.",
-            remedy="Stop it first, or give this gateway another state folder.",
-            code="ALREADY_RUNNING",
-        ) from None
-    return lock
+def _own_process(settings: EnvoySettings, on_outcome: Callable[[OutcomeRecord], None]) -> EnvoyProcess:
+    def take(lines: bytes) -> None:
+        for line in lines.splitlines():
+            outcome = parse_outcome(line)
+            if outcome is not None:
+                on_outcome(outcome)
+
+    process = EnvoyProcess(settings)
+    process.on_output = take
+    return process

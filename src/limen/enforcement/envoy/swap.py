@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from limen.core.errors import LimenError, Refused
 from limen.enforcement.envoy.admin import EnvoyAdmin
-from limen.enforcement.envoy.files import Configuration, Discovery, both, write_private
+from limen.enforcement.envoy.files import Configuration, Discovery, both, render_endpoints, write_private
 from limen.enforcement.envoy.settings import EnvoySettings
 
 POLL_S = 0.02  # between two questions to Envoy while something is expected of it
@@ -14,13 +14,24 @@ ADOPT_TIMEOUT_S = 10.0  # from a file's rename to Envoy's word on it
 WORDS_MAX = 500  # characters of Envoy's own explanation that an error repeats
 
 
+Beside = Callable[[], Mapping[str, Discovery]]
+"""Returns further watched files as they ought to be now: a joined gateway's identity."""
+
+
 class ConfigurationSwap:
     """The files of one Envoy. `said` returns the last lines of Envoy's log."""
 
-    def __init__(self, settings: EnvoySettings, admin: EnvoyAdmin, said: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        settings: EnvoySettings,
+        admin: EnvoyAdmin,
+        said: Callable[[], Sequence[str]],
+        beside: Beside = dict,
+    ) -> None:
         self._settings = settings
         self._admin = admin
         self._said = said
+        self._beside = beside
 
     async def validate(self, configuration: Configuration) -> None:
         """Ask the program itself, offline.
@@ -28,8 +39,10 @@ class ConfigurationSwap:
         Raises:
             Refused: it does not accept the configuration.
         """
-        if not self._settings.file("sds").exists():  # named by what is validated, so it has to be there
-            self.write("sds", configuration.sds)
+        named = {"sds": configuration.sds, **render_endpoints(self._settings), **self._beside()}
+        for name, content in named.items():  # by what is validated, so they have to be there
+            if not self._settings.file(name).exists():
+                self.write(name, content)
         path = self._settings.file("candidate")
         write_private(path, configuration.validation(self._settings))
         arguments = ("--mode", "validate", "-c", str(path), "--log-level", "error", "--disable-hot-restart")
@@ -50,6 +63,8 @@ class ConfigurationSwap:
         """Write all files for an Envoy that is not running."""
         for name in ("sds", "cds", "lds", "rds"):
             self.write(name, getattr(configuration, name))
+        for name, content in {**render_endpoints(self._settings), **self._beside()}.items():
+            self.write(name, content)
         write_private(self._settings.file("bootstrap"), configuration.encode_bootstrap())
 
     async def replace(self, old: Configuration, new: Configuration) -> tuple[str, ...]:
@@ -80,6 +95,26 @@ class ConfigurationSwap:
                     self.write(earlier, content)
                 raise
         return tuple(dict.fromkeys(name for name, _ in done))
+
+    async def move(self) -> None:
+        """Have a running Envoy ask this process from now on. What another one holds stays with it.
+
+        Raises:
+            Refused: Envoy did not take the addresses.
+            Unavailable: it does not answer.
+        """
+        for name, content in render_endpoints(self._settings).items():
+            if (await self._admin.subscriptions())[name].version != content.version:
+                await self._swap(name, content)
+            else:
+                self.write(name, content)
+
+    def refresh_beside(self) -> None:
+        """Replace those further files that are not as they ought to be."""
+        for name, content in self._beside().items():
+            path = self._settings.file(name)
+            if not path.exists() or path.read_bytes() != content.encode():
+                self.write(name, content)
 
     def write(self, name: str, content: Discovery) -> None:
         """Write one watched file."""

@@ -6,6 +6,9 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+LONG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # 64 bits in SQLite and in PostgreSQL
+CREDENTIAL_ID = sa.String(length=1400).with_variant(sa.String(length=1024), "sqlite")
+
 
 def upgrade() -> None:
     op.create_table(
@@ -29,8 +32,8 @@ def upgrade() -> None:
     op.create_index(op.f("ix_bundle_id"), "bundle", ["id"], unique=False)
     op.create_table(
         "change",
-        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("tx", sa.Integer(), nullable=False),
+        sa.Column("seq", LONG, autoincrement=False, nullable=False),
+        sa.Column("tx", LONG, nullable=False),
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column("id", sa.String(length=255), nullable=False),
         sa.Column("value", sa.JSON(none_as_null=True), nullable=True),
@@ -91,7 +94,7 @@ def upgrade() -> None:
         "projection",
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column("id", sa.String(length=255), nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("version", LONG, nullable=False),
         sa.Column("value", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("kind", "id", name=op.f("pk_projection")),
     )
@@ -142,10 +145,10 @@ def upgrade() -> None:
     op.create_index(op.f("ix_nesting_parent"), "nesting", ["parent"], unique=False)
     op.create_table(
         "passkey",
-        sa.Column("id", sa.String(length=1024), nullable=False),
+        sa.Column("id", CREDENTIAL_ID, nullable=False),
         sa.Column("person", sa.String(length=128), nullable=False),
         sa.Column("public_key", sa.LargeBinary(), nullable=False),
-        sa.Column("sign_count", sa.Integer(), nullable=False),
+        sa.Column("sign_count", LONG, nullable=False),
         sa.Column("aaguid", sa.String(length=36), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("backed_up", sa.Boolean(), nullable=False),

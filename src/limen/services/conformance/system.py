@@ -1,0 +1,241 @@
+"""The systems a conformance run works on: one that runs, or one made for it and thrown away."""
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from limen.api.client import AdminClient
+from limen.core.errors import LimenError, Unavailable
+from limen.services.conformance import bundle
+from limen.services.conformance.streams import Door
+from limen.services.form_client import LOOPBACK_SUFFIX
+from limen.services.processes import limen_command
+from limen.services.state import StateDir
+
+COMMITTED_AT = "x-limen-committed-at"
+START_S = 60.0
+STOP_S = 30.0
+POLL_S = 0.05
+
+
+class Origin:
+    """The app and the service behind the gateway, in a process of their own."""
+
+    def __init__(self) -> None:
+        program = (sys.executable, "-m", "limen.services.conformance.origin")
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+        assert self._process.stdout is not None
+        ports = json.loads(self._process.stdout.readline())
+        self.http_port, self.tcp_port = int(ports["http"]), int(ports["tcp"])
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(STOP_S)
+
+
+class RunningWorld:
+    """A system that runs, with the run's bundle in force; `restore` puts back what was."""
+
+    def __init__(self, admin: AdminClient, origin: Origin) -> None:
+        self.admin = admin
+        self._origin = origin
+        self._before: dict[str, str] = admin.get("/v1/policy")["files"]
+
+    def call(self, method: str, path: str, **options: Any) -> tuple[Any, float]:
+        """Call the admin API; return the answer and the instant of the commit."""
+        answer, headers = self.admin.send_for_headers(method, path, **options)
+        return answer, float(headers.get(COMMITTED_AT, time.time()))
+
+    def apply(self, *, more: str = "", extra_app: str = "") -> float:
+        """Apply the run's bundle with more in it; return the instant of the commit."""
+        files = bundle.with_conformance(
+            self._before,
+            http_port=self._origin.http_port,
+            tcp_port=self._origin.tcp_port,
+            more=more,
+            extra_app=extra_app,
+        )
+        return self.call("POST", "/v1/policy/apply", json={"files": files, "reason": "conformance"})[1]
+
+    def restore(self) -> None:
+        """Put back the bundle that was, and end what the run's people had."""
+        self.admin.post("/v1/policy/apply", {"files": self._before, "reason": "end of conformance"})
+        for person in self.admin.get("/v1/people", search=bundle.NAME):
+            body = {"status": "ended", "reason": "end of conformance"}
+            self.admin.patch(f"/v1/people/{person['id']}", body)
+
+
+def make_door(name: str, port: int, catalogue: Mapping[str, str], ca_file: Path | None) -> Door:
+    """Return a gateway's door. `catalogue`: `app_host`, `service_host` of the run."""
+    address = "127.0.0.1" if catalogue["app_host"].endswith(LOOPBACK_SUFFIX) else catalogue["app_host"]
+    contexts = {}
+    for protocol in ("http/1.1", "h2"):
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+        context.set_alpn_protocols([protocol])
+        contexts[protocol] = context
+    return Door(name, address, port, catalogue["app_host"], catalogue["service_host"], contexts)
+
+
+class Program:
+    """One of Limen's processes, run as a user would: started, signalled, ended."""
+
+    def __init__(self, *arguments: str, log: Path) -> None:
+        self._arguments = arguments
+        self._log = log
+        self.process = self._start()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        with self._log.open("ab") as output:
+            return subprocess.Popen(  # noqa: S603 - our own program
+                limen_command(*self._arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "LIMEN_PARENT": str(os.getpid())},
+                start_new_session=True,
+            )
+
+    def restart(self) -> None:
+        """End it and start it again."""
+        self.end()
+        self.process = self._start()
+
+    def end(self) -> None:
+        """End it: SIGTERM, then SIGKILL."""
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class PrivateSystem:
+    """Control and gateways of one's own, each a process, in a folder that is thrown away."""
+
+    def __init__(self, root: Path, gateways: int, ports: tuple[int, ...]) -> None:
+        self._root = root
+        self._control_state = root / "control"
+        self._ports = ports
+        self._gateways = gateways
+        self._feed_port = ports[gateways]
+        self.control: Program | None = None
+        self.gateways: list[Program] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for program in reversed([program for program in (self.control, *self.gateways) if program]):
+            program.end()
+
+    def start(self, files: Mapping[str, str]) -> AdminClient:
+        """Start everything, and return once all gateways serve."""
+        folder = self._root / "bundle"
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+        state = StateDir.create(self._control_state)
+        self.control = Program(
+            "control",
+            *("--state", str(self._control_state), "--bundle", str(folder)),
+            *("--public-port", str(self._ports[0])),
+            *(("--gateways", f"127.0.0.1:{self._feed_port}") if self._gateways > 1 else ()),
+            log=self._root / "control.log",
+        )
+        admin = AdminClient(state.socket("admin"))
+        self.wait(lambda: bool(admin.get("/v1/status")), "control")
+        self._run_gateway(self._control_state, 0)
+        for number in range(1, self._gateways):
+            self._join(admin, number)
+        self.wait(lambda: len(admin.get("/v1/gateways")) >= self._gateways, "gateways")
+        for number in range(self._gateways):
+            self.wait_ready(number)
+        return admin
+
+    def wait_ready(self, number: int) -> None:
+        """Wait until a gateway serves."""
+        health = AdminClient(StateDir(self._state(number)).socket("gateway"))
+        self.wait(lambda: health.get("/readyz")["status"] == "ok", f"gateway {number}")
+
+    def upgrade_gateway(self, number: int) -> None:
+        """Upgrade a gateway's brain, and wait until the next one serves."""
+        command = limen_command("gateway", "upgrade", "--state", str(self._state(number)))
+        subprocess.run(  # noqa: S603 - our own program
+            command, check=True, stdout=subprocess.DEVNULL, timeout=START_S
+        )
+
+    def restart_control(self) -> None:
+        """Restart control, and wait until it answers."""
+        assert self.control is not None
+        self.control.restart()
+        admin = AdminClient(StateDir(self._control_state).socket("admin"))
+        self.wait(lambda: bool(admin.get("/v1/status")), "control")
+
+    def rotate_certificate(self) -> None:
+        """Take the leaf of every gateway away; each makes or asks for a new one when it looks next."""
+        for number in range(self._gateways):
+            (self._state(number) / "ca" / "leaf.pem").unlink(missing_ok=True)
+
+    @property
+    def ca_file(self) -> Path:
+        """The development CA of the system."""
+        return self._control_state / "ca" / "ca.pem"
+
+    def wait(self, true: Callable[[], bool], what: str) -> None:
+        """Wait for something of another process.
+
+        Raises:
+            Unavailable: it did not come about in time.
+        """
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                if true():
+                    return
+                why = "it is not so yet"
+            except LimenError as error:
+                why = error.message
+            ended = [p for p in (self.control, *self.gateways) if p and p.process.poll() is not None]
+            if ended or time.monotonic() > deadline:
+                raise Unavailable(f"{what} was not ready in {START_S:.0f} s: {why} See {self._root}.")
+            threading.Event().wait(POLL_S)
+
+    def _state(self, number: int) -> Path:
+        return self._control_state if number == 0 else self._root / f"gateway-{number}"
+
+    def _run_gateway(self, state: Path, number: int) -> None:
+        self.gateways.append(
+            Program(
+                *("gateway", "--state", str(state), "--port", str(self._ports[number])),
+                log=self._root / f"gateway-{number}.log",
+            )
+        )
+
+    def _join(self, admin: AdminClient, number: int) -> None:
+        body = {"node": f"gateway-{number}", "for_s": 600, "addresses": [], "reason": "conformance"}
+        token = admin.post("/v1/gateways/tokens", body)["token"]
+        state = self._state(number)
+        subprocess.run(  # noqa: S603 - our own program
+            limen_command("gateway", "join", "--state", str(state)),
+            input=str(token).encode(),
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=START_S,
+        )
+        self._run_gateway(state, number)
