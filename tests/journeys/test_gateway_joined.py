@@ -1,7 +1,9 @@
-"""A gateway that joined from another machine: serves without control's files, is upgraded, outlives control."""
+"""A gateway that joined from another machine: serves without control, is upgraded, outlives control."""
 
+import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import httpx
 import pytest
 from attack_wire import eventually
 from envoy_rig import free_port, read_reply
-from gateway_rig import Ticker, app_of, wait_gone
+from gateway_rig import Ticker, wait_gone
 
 from limen.api.client import AdminClient
 from limen.core.errors import LimenError
@@ -27,6 +29,7 @@ pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("joined")]
 
 DOMAIN = "limen.localhost"
 NODE = "edge"
+KEYS = "/.well-known/limen/jwks.json"
 READY_S = 60.0
 CONTROL = """
 import sys
@@ -63,8 +66,6 @@ class Site(NamedTuple):
 
     def ask(self, host: str, path: str = "/") -> int:
         context = ssl.create_default_context(cafile=str(self.gateway.root / "ca" / "ca.pem"))
-        import socket
-
         with (
             socket.create_connection(("127.0.0.1", self.port), 20) as plain,
             context.wrap_socket(plain, server_hostname=host) as connection,
@@ -112,15 +113,15 @@ def ending(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
 
 
 def write_bundle(folder: Path, ticker: Ticker) -> None:
-    app = app_of(ticker)
     for name, text in starter_files(DOMAIN).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    apps = f"apps:\n  ticker: {{upstream: '{app['upstream']}', routes: [{{name: open, path: /open, public: true}}]}}\n"
-    (folder / "limen.yaml").write_text(f"domain: {DOMAIN}\n{apps}")
+    app = {"upstream": ticker.url, "routes": [{"name": "open", "path": "/open", "public": True}]}
+    content = {"domain": DOMAIN, "apps": {"ticker": app}}
+    (folder / "limen.yaml").write_text(json.dumps(content))  # which is YAML
 
 
-def test_a_joined_gateway_serves_is_upgraded_and_outlives_control(record_property: object) -> None:
+def test_a_joined_gateway_serves_is_upgraded_and_outlives_control() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lj")))
         ticker = Ticker()
@@ -140,7 +141,7 @@ def test_a_joined_gateway_serves_is_upgraded_and_outlives_control(record_propert
 
         assert site.ask(f"ticker.{DOMAIN}") == 401
         assert site.ask(f"ticker.{DOMAIN}", "/open") == 200
-        assert site.ask(f"auth.{DOMAIN}", "/login") == 200, "the sign-in of a control elsewhere"
+        assert site.ask(f"auth.{DOMAIN}", KEYS) == 200, "the sign-in host, which control elsewhere serves"
         listed = site.limen("gateway", "list", "--json", "--state", str(states[0])).stdout
         assert f'"{NODE}"' in listed
 

@@ -27,8 +27,6 @@ CONTROL_IP, GATEWAY_IP, NOBODY = "10.77.0.1", "10.77.0.2", "02:00:00:00:00:99"
 STALENESS_MAX_S = 6.0
 WAIT_S = 60.0
 
-BUNDLE = "limen: 1\ndomain: limen.test\n"
-
 
 def run(*words: str, **options: Any) -> str:
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, **options)
@@ -176,12 +174,12 @@ def test_a_gateway_that_is_cut_off_denies_when_stale_and_recovers_by_itself(
         follow = inside(wire.gateway, PYTHON, str(KIT / "network_gateway.py"))
         with process(*follow, str(site), str(STALENESS_MAX_S)) as gateway:
             seen = Lines(gateway)
-            seen.until(lambda line: line["code"] == "ALLOWED" or line["code"] == "ALLOW", "allowed")
+            seen.until(lambda line: line["code"] == "PERMITTED", "allowed")
             for n, cut in enumerate(
                 (lambda: wire.cut(wire.control), lambda: wire.cut(wire.gateway), wire.unplug), 1
             ):
                 cut()
-                person = {"username": f"p{n}", "name": f"P {n}", "email": f"p{n}@limen.test"}
+                person = {"id": f"p{n}", "name": f"P {n}", "email": f"p{n}@limen.test"}
                 admin.post("/v1/people", person)  # control goes on, and commits
                 stale = seen.until(lambda line: line["code"] == "STATE_STALE", "stale")
                 assert stale["age"] > STALENESS_MAX_S

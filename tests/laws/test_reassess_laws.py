@@ -38,6 +38,7 @@ PLACES = (
 )
 APPS = (("wiki", "cookie"), ("wiki", "token"), ("chat", "cookie"), ("@connect", "token"))
 SOON_S = (0.5, 1.0, 14.0, 29.0, 45.0, 299.0, 895.0, 1_795.0, HOUR_S, 5 * HOUR_S)
+FEW = 6  # live streams below which more are opened
 SLIVER_S = 0.002  # edges are whole milliseconds
 
 people = st.sampled_from(sorted(PEOPLE))
@@ -55,6 +56,7 @@ class ReassessLaws(RuleBasedStateMachine):
         self.gateway = Gateway(Path(self.folder.name), self.clock)
         self.tokens: dict[str, tuple[str, str, str, str]] = {}  # name -> session, app, kind, text
         self.open: dict[str, Ask] = {}
+        self.hearing = True
 
     def teardown(self) -> None:
         self.gateway.file.close()
@@ -71,8 +73,7 @@ class ReassessLaws(RuleBasedStateMachine):
         self.gateway.connect(self.control)
         self.gateway.ping(self.control)
         self.gateway.deliver(self.control, 99)
-        for name in SESSIONS:
-            self.open_streams(name)
+        self._open_all()
 
     def _signed_in(self, name: str) -> list[Any]:
         now = self.clock.now()
@@ -87,7 +88,16 @@ class ReassessLaws(RuleBasedStateMachine):
         return AppSessionFact(hashed, session, app, self.clock.now() + 12 * HOUR_S, kind)
 
     def _commit(self, *values: Any) -> None:
+        """Commit, with streams live that may mind; the gateway hears of it at once, or later."""
+        if len(self.open) < FEW:
+            self._open_all()
         self.gateway.wire.append(self.control.commit(*values))
+        if self.hearing:
+            self.be_told_everything()
+
+    def _open_all(self) -> None:
+        for name in SESSIONS:
+            self.open_streams(name)
 
     def _person(self, name: str) -> PersonFact:
         found: PersonFact = self.control.rows["person", name]
@@ -115,11 +125,17 @@ class ReassessLaws(RuleBasedStateMachine):
     @rule(
         n=st.integers(1, 3),
         who=st.sampled_from((("User", "ada"), ("User", "bob"), ("Group", "staff"), ("Group", "night"))),
-        resource=st.sampled_from((("App", "wiki"), ("App", "chat"), ("Service", "db"))),
+        resource=st.sampled_from((("App", "wiki"), ("App", "wiki"), ("App", "chat"), ("Service", "db"))),
         in_s=st.sampled_from(SOON_S),
+        alone=st.booleans(),
     )
-    def grant(self, n: int, who: tuple[str, str], resource: tuple[str, str], in_s: float) -> None:
-        self._commit(GrantFact(f"g{n}", who, ("access",), resource, self.clock.now() + in_s))
+    def grant(
+        self, n: int, who: tuple[str, str], resource: tuple[str, str], in_s: float, alone: bool
+    ) -> None:
+        """Grant something; `alone`: under a bundle that permits nobody the wiki."""
+        given = GrantFact(f"g{n}", who, ("access",), resource, self.clock.now() + in_s)
+        self._commit(given, *([BUNDLES["closed"].fact] if alone else []))
+        self._open_all()
 
     @rule(n=st.integers(1, 3))
     def revoke_a_grant(self, n: int) -> None:
@@ -162,54 +178,41 @@ class ReassessLaws(RuleBasedStateMachine):
 
     # --- the wire ----------------------------------------------------------------------------------
 
-    @rule()
+    @rule(hearing=st.booleans())
+    def hear_at_once_or_later(self, hearing: bool) -> None:
+        self.hearing = hearing
+        self.be_told_everything()
+
     def be_told_everything(self) -> None:
-        self.gateway.ping(self.control)
-        while self.gateway.wire:
-            self.gateway.deliver(self.control, 99)
+        """Read what is on the wire, connecting again as often as that needs; then ask for the head."""
+        for _ in range(2):
+            while self.gateway.wire:
+                self.gateway.deliver(self.control, 99)
+            self.gateway.ping(self.control)
 
     @rule(count=st.integers(1, 3))
     def be_told_some(self, count: int) -> None:
+        self.gateway.ping(self.control)
         self.gateway.deliver(self.control, count)
 
-    @rule()
-    def ping(self) -> None:
-        self.gateway.ping(self.control)
-
     @precondition(lambda self: self.gateway.wire and isinstance(self.gateway.wire[0], Tx | Pong))
-    @rule(doubled=st.booleans())
-    def lose_or_double_a_message(self, doubled: bool) -> None:
-        wire = self.gateway.wire
-        if doubled:
-            wire.append(wire[0])
-        else:
-            wire.popleft()
+    @rule(how=st.sampled_from(("lose", "double", "reorder")))
+    def trouble_the_wire(self, how: str) -> None:
+        first = self.gateway.wire.popleft()
+        at = {"lose": (), "double": (0, 1), "reorder": (1,)}[how]
+        for position in at:
+            self.gateway.wire.insert(position, first)
 
-    @precondition(
-        lambda self: (
-            len(self.gateway.wire) > 1 and all(isinstance(m, Tx | Pong) for m in list(self.gateway.wire)[:2])
-        )
-    )
-    @rule()
-    def swap_two_messages(self) -> None:
-        self.gateway.wire[0], self.gateway.wire[1] = self.gateway.wire[1], self.gateway.wire[0]
-
-    @rule(snapshot=st.booleans())
-    def restart_control(self, snapshot: bool) -> None:
-        self.gateway.connect(self.control, snapshot=snapshot)
-
-    @rule()
-    def restore_the_database(self) -> None:
-        self.control.restore()
-        self.gateway.connect(self.control)
-
-    @rule()
-    def restart_the_gateway(self) -> None:
-        """Its streams end with it: their gRPC streams break. The replica comes back from the file."""
-        self.gateway.file.close()
-        self.gateway = Gateway(Path(self.folder.name), self.clock)
-        self.open = {}
-        self.gateway.connect(self.control)
+    @rule(how=st.sampled_from(("resume", "snapshot", "epoch", "gateway")))
+    def restart(self, how: str) -> None:
+        """Restart control, restore its database, or restart the gateway, whose streams end with it."""
+        if how == "epoch":
+            self.control.restore()
+        if how == "gateway":
+            self.gateway.file.close()
+            self.gateway = Gateway(Path(self.folder.name), self.clock)
+            self.open = {}
+        self.gateway.connect(self.control, snapshot=how == "snapshot")
 
     # --- time --------------------------------------------------------------------------------------
 
@@ -222,8 +225,16 @@ class ReassessLaws(RuleBasedStateMachine):
         self.clock.advance(seconds)
         self.be_told_everything()
 
-    @rule(seconds=st.sampled_from((-5 * HOUR_S, -HOUR_S, -20.0, -1.0, 1.0, 600.0, 3 * HOUR_S)))
-    def the_clock_jumps(self, seconds: float) -> None:
+    @rule(
+        seconds=st.sampled_from((-5 * HOUR_S, -HOUR_S, -20.0, -1.0, 1.0, 600.0, 3 * HOUR_S)),
+        by_day=st.booleans(),
+    )
+    def the_clock_jumps(self, seconds: float, by_day: bool) -> None:
+        """Of the wall, as NTP or an operator sets it; `by_day`: where policies look at the hour."""
+        if by_day:
+            self._commit(BUNDLES["day"].fact)
+            self._open_all()
+            self.gateway.settle()
         self.clock.jump(seconds)
 
     @precondition(lambda self: len(self.gateway.streams))

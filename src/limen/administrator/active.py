@@ -1,5 +1,6 @@
 """The bundle in force, parsed and compiled once for all who decide by it."""
 
+import threading
 from collections.abc import Mapping
 
 import msgspec
@@ -22,13 +23,34 @@ class ActiveBundle(msgspec.Struct, frozen=True):
     entities: Mapping[EntityRef, Entity]
 
 
+KEPT = 2
+_kept: dict[str, tuple[Mapping[str, str], ActiveBundle]] = {}
+_keeping = threading.Lock()
+
+
 def load_bundle(fact: BundleFact) -> ActiveBundle:
-    """Parse and compile the bundle of the feed.
+    """Parse and compile the bundle of the feed, unless this process has just done that.
+
+    It takes 15 ms for a small bundle and 150 ms for 500 policies, so a gateway calls it on a thread before
+    it lets the change into its replica, and control has it from the check before the commit.
 
     Raises:
         BundleRefused: its files are not a bundle for this release.
     """
-    return activate(parse_bundle(fact.files))
+    kept = _kept.get(fact.bundle_id)
+    if kept is not None and kept[0] == fact.files:
+        return kept[1]
+    return keep(fact.files, activate(parse_bundle(fact.files)))
+
+
+def keep(files: Mapping[str, str], active: ActiveBundle) -> ActiveBundle:
+    """Keep a compiled bundle for whoever loads it next; return it."""
+    with _keeping:
+        _kept.pop(active.id, None)
+        _kept[active.id] = (files, active)
+        while len(_kept) > KEPT:
+            del _kept[next(iter(_kept))]
+    return active
 
 
 def activate(bundle: Bundle) -> ActiveBundle:

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from limen import __version__
+from limen.administrator.active import load_bundle
 from limen.administrator.feed_lines import BUFFER_BYTES, Connection, LineReader, drop
 from limen.administrator.feed_reader import FeedReader
 from limen.administrator.feed_wire import (
@@ -43,6 +44,7 @@ from limen.administrator.feed_wire import (
 )
 from limen.administrator.replica import Replica
 from limen.administrator.replica_file import ReplicaFile
+from limen.core.changes import BundleFact
 from limen.core.clock import Clock
 from limen.core.errors import Invalid, LimenError, Refused, Unavailable
 
@@ -172,6 +174,7 @@ class FeedClient:
         try:
             while True:
                 message = parse_from_control(await lines.line())
+                await _prepare(message)
                 try:
                     feed.read(message)
                 except Invalid:
@@ -286,3 +289,14 @@ def _granted(answer: Answer | Signed) -> Signed:
 
 def _failed(command: Command, code: str, message: str) -> Report:
     return Report(command.n, False, {"code": code, "message": message})
+
+
+async def _prepare(message: object) -> None:
+    """Compile a bundle on a thread before the replica takes it, so that requests go on meanwhile.
+
+    One that cannot be used is found out again by the replica, whose business that is.
+    """
+    for change in message.changes if isinstance(message, Tx) else ():
+        if isinstance(change.value, BundleFact):
+            with contextlib.suppress(LimenError):
+                await asyncio.to_thread(load_bundle, change.value)

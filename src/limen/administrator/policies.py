@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from limen.administrator.active import ActiveBundle, activate
+from limen.administrator.active import ActiveBundle, activate, keep
 from limen.administrator.authority import Authority
 from limen.core.catalogue import ADMIN_APP, Catalogue
 from limen.core.decision import AccessRequest, Facts
@@ -71,13 +71,15 @@ class PolicyAdministrator:
             raise BundleRefused(errors + failed)
         bundle = report.bundle
         assert bundle is not None
-        self._demand_administrable(activate(bundle))
+        active = activate(bundle)
+        self._demand_administrable(active)
         with self._store.transaction(actor, reason) as tx:
             if first:
                 named = (ref for policy in bundle.policies for ref in mentioned(policy.est))
                 groups = {ref.id for ref in named if ref.type == "Group"}
                 insert_groups(tx, missing_groups(tx.connection, groups))
             serial = bundles.apply(tx, bundle.id, bundle.files)
+            keep(bundle.files, active)
             publish_secrets(tx, injected_secrets(bundle.catalogue))
         return Applied(bundle.id, serial, changed=True, findings=report.findings)
 

@@ -44,6 +44,9 @@ def login(
     ca: Annotated[
         Path | None, typer.Option("--ca", help="A private CA to trust, and no other.", dir_okay=False)
     ] = None,
+    need: Annotated[
+        str, typer.Option("--need", help="What the sign-in must achieve: second-factor, passkey.")
+    ] = "",
 ) -> None:
     """Log in, so that `limen connect` can open services."""
     from limen.connect.login import Client, LoginOptions, log_in
@@ -60,7 +63,7 @@ def login(
     assert place is not None
     if ca is None and known is not None:
         ca = client.ca_of(known)
-    options = LoginOptions(place, ca, device=device, browser=not no_browser)
+    options = LoginOptions(place, ca, device=device, browser=not no_browser, need=need)
     profile, _ = log_in(client, options, lambda line: err.print(line, markup=False))
     kept = "the system's keyring" if profile.kept == "keyring" else f"a file in {client.profiles.folder}"
     err.print(f"Logged in as {profile.person}, until {render_instant(profile.expires_at)}.", markup=False)
@@ -134,16 +137,20 @@ def _show(known: "Profile", account: "Account", *, as_json: bool) -> dict[str, A
             "port": one.port,
             "protocol": plain(one.protocol, 32),
             "may": one.may,
+            "why": plain(one.why),
         }
         for one in account.services
     ]
     words = {True: "open to you", False: "not open to you", None: "not known"}
-    shown = rows if as_json else [f"{row['name']} ({row['protocol']}): {words[row['may']]}" for row in rows]  # type: ignore[index]
+    lines = [
+        " ".join((f"{row['name']} ({row['protocol']}): {words[one.may]}.", str(row["why"]))).rstrip()
+        for row, one in zip(rows, account.services, strict=True)
+    ]
     return {
         "auth_url": known.auth_url,
         "person": plain(account.person, 128),
         "expires_at": account.expires_at,
-        "services": shown,
+        "services": rows if as_json else lines,
     }
 
 

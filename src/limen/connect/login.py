@@ -70,6 +70,7 @@ class LoginOptions(NamedTuple):
     ca: Path | None = None
     device: bool = False
     browser: bool = True
+    need: str = ""
 
 
 def log_in(
@@ -82,9 +83,7 @@ def log_in(
     """
     ca_pem = None if options.ca is None else _read_ca(options.ca)
     oauth = OAuth.discover(client.https(options.place, options.ca))
-    granted = (
-        _by_code(oauth, say) if options.device else _by_browser(oauth, say, open_browser, options.browser)
-    )
+    granted = _by_code(oauth, say) if options.device else _by_browser(oauth, say, open_browser, options)
     account = oauth.account(granted.token)
     if ca_pem is not None:
         write_private(client.profiles.ca_file(options.place), ca_pem)
@@ -111,12 +110,12 @@ def log_out(client: Client, profile: Profile) -> LimenError | None:
     return failed
 
 
-def _by_browser(oauth: OAuth, say: Say, open_browser: Callable[[str], bool], wanted: bool) -> Grant:
+def _by_browser(oauth: OAuth, say: Say, open_browser: Callable[[str], bool], options: LoginOptions) -> Grant:
     proof, state = make_proof(), secrets.token_urlsafe(32)
     with Loopback(state, oauth.metadata.issuer) as loopback:
-        url = oauth.authorization_url(loopback.redirect_uri, state, proof)
+        url = oauth.authorization_url(loopback.redirect_uri, state, proof, options.need)
         opened = False
-        if wanted:
+        if options.browser:
             with contextlib.suppress(webbrowser.Error, OSError):
                 opened = open_browser(url)
         say("Sign in with the browser." if opened else "Open this address in a browser on this machine:")

@@ -74,6 +74,7 @@ class Service(msgspec.Struct, frozen=True):
     port: int = 443
     protocol: str = "tcp"
     may: bool | None = None
+    why: str = ""
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -131,8 +132,8 @@ class OAuth:
             raise Refused(f"{https.place} does not support PKCE.", remedy="It needs an update.")
         return cls(https, metadata)
 
-    def authorization_url(self, redirect_uri: str, state: str, proof: Proof) -> str:
-        """Return where the browser goes."""
+    def authorization_url(self, redirect_uri: str, state: str, proof: Proof, need: str = "") -> str:
+        """Return where the browser goes. `need` is what the sign-in must achieve, a remedy's id."""
         query = {
             "response_type": "code",
             "client_id": CLIENT_ID,
@@ -140,6 +141,7 @@ class OAuth:
             "state": state,
             "code_challenge": proof.challenge,
             "code_challenge_method": "S256",
+            **({"need": need} if need else {}),
         }
         return f"{self.metadata.authorization_endpoint}?{urlencode(query)}"
 

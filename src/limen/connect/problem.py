@@ -24,6 +24,8 @@ CURES = {
 }
 """A sentence for each remedy that a problem document names by its id alone."""
 
+NEEDS = frozenset({"second-factor", "passkey", "fresh-sign-in"})
+
 STATUSES = {
     0: "The gateway gave no answer.",
     401: "You are not signed in, or your sign-in has ended.",
@@ -44,10 +46,12 @@ class Refusal(msgspec.Struct, frozen=True):
     cures: tuple[str, ...] = ()
     decision_id: str = ""
     sign_in_again: bool = False
+    need: str = ""  # what the sign-in must achieve (RFC 9470)
 
     def lines(self, login_command: str) -> tuple[str, ...]:
         """Return what to print: why, what would cure it, and what to tell the help desk."""
-        again = (f"Run: {login_command}",) if self.sign_in_again else ()
+        need = f" --need {self.need}" if self.need else ""
+        again = (f"Run: {login_command}{need}",) if self.sign_in_again else ()
         decision = (f"Decision {self.decision_id}",) if self.decision_id else ()
         return (self.sentence, *self.cures, *again, *decision)
 
@@ -66,6 +70,7 @@ def parse_refusal(status: int, body: dict[str, Any]) -> Refusal:
         kept,
         plain(body.get("decision_id"), 64),
         sign_in_again=status == 401,
+        need=need if isinstance(need := body.get("cure"), str) and need in NEEDS else "",
     )
 
 

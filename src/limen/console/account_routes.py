@@ -33,11 +33,13 @@ def my_apps(caller: AnyCaller) -> Response:
             {"name": app.name, "url": url, "owner": app.owner, "labels": app.labels, "reachable": reachable,
              "why": why}
         )  # fmt: skip
-    services = [
-        {"name": service.name, "protocol": service.protocol, "owner": service.owner,
-         "reachable": open_to.get(service.name, (None, ""))[0], "why": open_to.get(service.name, (None, ""))[1]}
-        for service in deps.catalogue().services.values()
-    ]  # fmt: skip
+    services = []
+    for service in deps.catalogue().services.values():
+        reachable, why = open_to.get(service.name, (None, ""))
+        services.append(
+            {"name": service.name, "protocol": service.protocol, "owner": service.owner,
+             "reachable": reachable, "why": why}
+        )  # fmt: skip
     return answers.page(caller, "apps.html", apps=apps, services=services)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from limen import __version__
 from limen.administrator.active import load_bundle
 from limen.administrator.authority import Authority
 from limen.administrator.policies import HOST_OPERATOR, PolicyAdministrator
+from limen.administrator.reassess_sessions import end_sessions, locked_out, sweep_sessions
 from limen.administrator.replica import Replica, session_facts
 from limen.api.admin import create_admin
 from limen.api.deps import AdminDeps
 from limen.api.peer import PeerProtocol
 from limen.console.app import create_console
 from limen.console.deps import ConsoleDeps
-from limen.core.changes import Change, WorkloadFact
+from limen.core.changes import Change, Snapshot, WorkloadFact
 from limen.core.clock import SystemClock
 from limen.core.errors import LimenError
 from limen.core.ids import new_id
@@ -33,7 +35,8 @@ from limen.services.feed import FeedServer
 from limen.services.serving import UnixServer, new_registry, run_service
 from limen.services.state import StateDir, read_bundle
 from limen.store.backfill import run_backfills
-from limen.store.database import Store
+from limen.store.configured import open_store
+from limen.store.grants import sweep_grants
 from limen.store.sealing import APP_SECRETS, CREDENTIALS, TOKENS, Sealer
 from limen.store.secrets import load_secret
 from limen.store.sessions import Session
@@ -80,11 +83,13 @@ class Control:
         self._options = options
         self._clock = SystemClock()
         self._committed_at = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending: set[asyncio.Future[int]] = set()
         self.registry = new_registry()
         self._head = Gauge(
             "limen_change_feed_head", "Position of the last committed change.", registry=self.registry
         )
-        self._store = Store.open(state.database, self._clock)
+        self._store = open_store(state.database, self._clock, os.environ)
         self._journal = Journal.open(state.journal, NODE, self._clock)
         self._replica = Replica(load_bundle)
         self._authority = Authority(self._replica, self._journal, self._clock, NODE)
@@ -114,6 +119,7 @@ class Control:
 
     async def start(self) -> None:
         """Serve."""
+        self._loop = asyncio.get_running_loop()
         await self._feed.start()
         for server in self._servers:
             await server.start()
@@ -143,8 +149,7 @@ class Control:
         with self._store.transaction("limen", "start") as tx:
             operator = WorkloadFact(HOST_OPERATOR.id, owner="")
             tx.change("workload", operator.id, operator)
-        self._authority.update(lambda replica: replica.apply_snapshot(self._store.snapshot()))
-        self._store.subscribe(self._follow)
+        self._store.follow(self._restart, self._follow)
         if self._replica.bundle() is None and self._options.bundle is not None:
             files = read_bundle(self._options.bundle)
             applied = self._policies.apply(files, actor="limen up", reason="first start", first=True)
@@ -152,10 +157,18 @@ class Control:
         if self._replica.bundle_error is not None:
             log.error("control.bundle_unusable", why=self._replica.bundle_error.message)
 
+    def _restart(self, snapshot: Snapshot) -> None:
+        """Begin anew from what the database holds: at start, and after it was restored."""
+        self._authority.update(lambda replica: replica.apply_snapshot(snapshot))
+        self._head.set(snapshot.seq)
+
     def _follow(self, changes: tuple[Change, ...]) -> None:
         self._committed_at = self._clock.now()
         self._authority.update(lambda replica: replica.apply(changes))
         self._head.set(changes[-1].seq)
+        people = locked_out(changes, self._clock.now())
+        if people and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._lock_out, people)
         for change in changes:
             if change.kind in NOTED_KINDS:
                 self._note(
@@ -170,6 +183,19 @@ class Control:
                         data={"seq": change.seq},
                     )
                 )
+
+    def _lock_out(self, people: tuple[str, ...]) -> None:
+        """End the sessions of people who may not come in any more; the next sweep does what this misses."""
+        ending = asyncio.ensure_future(
+            asyncio.to_thread(end_sessions, self._parts.sessions, people, self._clock.now())
+        )
+        self._ending.add(ending)
+        ending.add_done_callback(self._ended)
+
+    def _ended(self, ending: "asyncio.Future[int]") -> None:
+        self._ending.discard(ending)
+        if not ending.cancelled() and (error := ending.exception()) is not None:
+            log.error("control.sessions_not_ended", why=str(error))
 
     def _note(self, event: EventRecord) -> None:
         self._journal.append(event)
@@ -262,4 +288,12 @@ class Control:
             await asyncio.sleep(SWEEP_EVERY_S)
             with contextlib.suppress(LimenError):  # logged by the store; the next sweep tries again
                 await asyncio.to_thread(self._parts.desk.sweep)
+                await asyncio.to_thread(sweep_sessions, self._parts.sessions, self._clock.now())
+                await asyncio.to_thread(self._sweep_grants)
                 await asyncio.to_thread(self._store.prune, keep=CHANGES_KEPT)
+
+    def _sweep_grants(self) -> None:
+        with self._parts.desk.ledger.entry("limen", "the grant's time is over") as entry:
+            for one in sweep_grants(entry.tx, entry.tx.now):
+                about = {"principal": str(one.principal), "resource": str(one.resource)}
+                entry.note("grant.expired", target=one.id, **about)

@@ -107,6 +107,7 @@ class Gateway:
         self._over = asyncio.Event()
         self._input_ended = asyncio.Event()
         self._on_duty = False  # Envoy's files are ours
+        self._asked = False  # the host waits for our word
         self._yielding = False
         self._serving = False
         self._standing = False
@@ -153,7 +154,8 @@ class Gateway:
     def _take(self, order: Order) -> None:
         match order:
             case Activate():
-                self._since, self._until, self._on_duty = order.since, float("inf"), True
+                self._since, self._until = order.since, float("inf")
+                self._on_duty = self._asked = True
                 self._configuring.set()
             case Yield():
                 self._until, self._on_duty, self._yielding = order.until, False, True
@@ -225,6 +227,9 @@ class Gateway:
                     await self._envoy.apply(active.catalogue)
                 else:
                     await self._take_up()
+                if self._asked:
+                    self._asked = False
+                    self._host.tell(Serving())
             except LimenError as error:
                 log.error("gateway.not_configured", why=error.message, remedy=error.remedy)
                 self._host.tell(Refused(error.message))
@@ -253,7 +258,6 @@ class Gateway:
             await self._envoy.start(active.catalogue)
             await self._envoy.wait_ready()
         self._serving = True
-        self._host.tell(Serving())
         self._settle()
 
     def _settle(self) -> None:
