@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
+from store_backends import PRODUCTS, new_database
 
 from limen.core.changes import Change, GroupFact
 from limen.core.clock import FakeClock
 from limen.core.errors import Conflict, LimenError
 from limen.store.database import Store, Transaction
 from limen.store.tables import change, group, membership, projection
-from store_backends import PRODUCTS, new_database
 
 
 @pytest.fixture(params=PRODUCTS)

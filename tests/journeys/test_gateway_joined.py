@@ -131,6 +131,7 @@ def test_a_joined_gateway_serves_is_upgraded_and_outlives_control() -> None:
         site = Site(StateDir(states[0]), StateDir(states[1]), free_port(), free_port(), folder)
         control = stack.enter_context(ending(site.run_control()))
         assert eventually(site.administers, READY_S), (folder / "control.log").read_text()
+        AdminClient(site.control.socket("admin")).post("/v1/people", {"id": "ada", "groups": []})
         made = site.limen("gateway", "token", NODE, "--reason", "test", "--state", str(states[0]))
         assert made.returncode == 0, made.stderr
         joined = site.limen("gateway", "join", "--state", str(states[1]), typed=made.stdout)

@@ -158,23 +158,40 @@ class ReassessLaws(RuleBasedStateMachine):
 
     @rule(name=sessions, aal=st.integers(1, 3), overlap_s=st.sampled_from((0.0, 15.0)))
     def step_up(self, name: str, aal: int, overlap_s: float) -> None:
-        """Raise a session: its wiki cookie is replaced, and the old one overlaps for a while."""
+        """Raise a session: its wiki cookie is replaced, and the old one is gone at once or soon."""
         session = self.control.rows.get(("session", name))
         if session is None:
             return
         now = self.clock.now()
-        old = [
-            msgspec.structs.replace(row, expires_at=min(row.expires_at, now + overlap_s))
-            for key, row in self.control.rows.items()
-            if _is_child(key, row, name) and (row.app, row.kind) == ("wiki", "cookie")
-        ]
         raised = msgspec.structs.replace(session, aal=aal, auth_at=now)
+        old: list[Any] = self._wiki_cookies(name)
+        if overlap_s:
+            old = [
+                msgspec.structs.replace(row, expires_at=min(row.expires_at, now + overlap_s))
+                for row in (self.control.rows[key] for key in old)
+            ]
         self._commit(raised, *old, self._token(name, "wiki", "cookie"))
 
-    @precondition(lambda self: self.tokens)
+    @rule(name=sessions, stepped_up=st.booleans())
+    def leave_the_wiki(self, name: str, stepped_up: bool) -> None:
+        """End the app sessions of a browser there, the first or a later one; its sign-on goes on."""
+        if stepped_up:
+            self.step_up(name, 2, 0.0)
+            self.gateway.settle()
+        gone = self._wiki_cookies(name)
+        if gone:
+            self._commit(*gone)
+
     @rule(data=st.data())
     def end_an_app_session(self, data: st.DataObject) -> None:
         self._commit(("app_session", data.draw(st.sampled_from(tuple(self.tokens)))))
+
+    def _wiki_cookies(self, session: str) -> list[tuple[str, str]]:
+        return [
+            key
+            for key, row in self.control.rows.items()
+            if _is_child(key, row, session) and (row.app, row.kind) == ("wiki", "cookie")
+        ]
 
     # --- the wire ----------------------------------------------------------------------------------
 
@@ -216,8 +233,12 @@ class ReassessLaws(RuleBasedStateMachine):
 
     # --- time --------------------------------------------------------------------------------------
 
-    @rule(seconds=st.sampled_from(SOON_S))
-    def time_passes_unheard(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from(SOON_S), moved=st.booleans())
+    def time_passes_unheard(self, seconds: float, moved: bool) -> None:
+        """`moved`: just after a bundle with tighter bounds of age."""
+        if moved:
+            self._commit(BUNDLES["moved"].fact)
+            self.gateway.settle()
         self.clock.advance(seconds)
 
     @rule(seconds=st.sampled_from(SOON_S))
@@ -363,4 +384,4 @@ def quiet() -> Any:
 
 
 TestReassessLaws = ReassessLaws.TestCase
-TestReassessLaws.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestReassessLaws.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)

@@ -75,7 +75,7 @@ class FrameSplitter:
         self._ends = False
         self._whole: bytearray | None = None  # of a frame that is looked at only when all is there
 
-    def feed(self, data: bytes) -> Iterator[Piece]:
+    def feed(self, data: bytes | memoryview) -> Iterator[Piece]:
         """Return the pieces of the next bytes.
 
         Raises:
@@ -99,10 +99,10 @@ class FrameSplitter:
         if owner:
             yield Payload(owner, parts, size)
 
-    def _cut(self, data: bytes) -> Iterator[tuple[int, memoryview | int | Other | GoAway]]:
+    def _cut(self, data: bytes | memoryview) -> Iterator[tuple[int, memoryview | int | Other | GoAway]]:
         """Return payload, and counts of padding, with their stream; what is neither with 0."""
         if self._start:
-            data, self._start = self._start + data, b""
+            data, self._start = b"".join((self._start, data)), b""
         view, at, size = memoryview(data), 0, len(data)
         while at < size:
             if self._left == 0:

@@ -46,6 +46,7 @@ from limen.core.secret import Secret
 WINDOW_BYTES = (1 << 31) - 1  # RFC 9113 §6.9.1: the greatest
 FRAME_MAX_BYTES = 65_536
 HEADER_LIST_MAX_BYTES = 32_768
+READ_BYTES = 65_536  # several times faster than 256 kB: it stays in the processor's cache
 OUTPUT_HIGH_BYTES = 1 << 20  # above it, local programs are not read
 OUTPUT_MAX_BYTES = 1 << 26  # a gateway that makes us answer more than it reads is left
 PING_AFTER_S = 30.0
@@ -60,13 +61,14 @@ SETTINGS: dict[SettingCodes | int, int] = {
 }
 
 
-class GatewayLink(asyncio.Protocol):
+class GatewayLink(asyncio.BufferedProtocol):
     """One connection. `ready` is done once the gateway has introduced itself."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding=None))
+        self._buffer = memoryview(bytearray(READ_BYTES))
         self._splitter = FrameSplitter(self._is_open, FRAME_MAX_BYTES)
         self._window = ReceiveWindow(WINDOW_BYTES)
         self._streams: dict[int, GatewayStream] = {}
@@ -174,11 +176,15 @@ class GatewayLink(asyncio.Protocol):
         self._flush()
         self._timer = self._loop.call_later(PING_AFTER_S, self._look)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Say where what the gateway sent is to be laid."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take what the gateway sent."""
         self._heard_at = self._loop.time()
         try:
-            for piece in self._splitter.feed(data):
+            for piece in self._splitter.feed(self._buffer[:nbytes]):
                 if isinstance(piece, Payload):
                     self._take(piece)
                 elif isinstance(piece, Other):

@@ -25,7 +25,6 @@ from limen.console.deps import ConsoleDeps
 from limen.core.changes import Change, Snapshot, WorkloadFact
 from limen.core.clock import SystemClock
 from limen.core.errors import LimenError
-from limen.core.ids import new_id
 from limen.core.record import EventRecord
 from limen.core.secret import Secret
 from limen.enforcement.check.assertion import AssertionSigner
@@ -173,7 +172,7 @@ class Control:
             if change.kind in NOTED_KINDS:
                 self._note(
                     EventRecord(
-                        id=new_id("evt"),
+                        id=f"chg_{self._store.epoch[:12]}_{change.seq}",  # the same at every control node
                         at=change.at,
                         node=NODE,
                         kind=f"{change.kind}.{'changed' if change.value is not None else 'removed'}",

@@ -1,4 +1,4 @@
-"""What control may have a gateway do to its live streams: list them, end those chosen, never all by a slip."""
+"""What control may have a gateway do to its streams: list them, end those chosen; a slip ends nothing."""
 
 import msgspec
 import pytest
