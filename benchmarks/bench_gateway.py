@@ -56,7 +56,7 @@ def _measure(folder: Path, *, seconds: int) -> None:
         cookie = _sign_in(ready)
         below = rig.children_of(demo.pid)
         gateway = [pid for pid in below if _has(pid, "gateway") or _has(pid, "envoy/_bin")]
-        python = next(pid for pid in below if _has(pid, "gateway") and not _has(pid, "envoy/_bin"))
+        python = next(pid for pid in below if _has(pid, "--brain"))
         control = next(pid for pid in below if _has(pid, "control"))
         variants: dict[str, tuple[int, Callable[[], list[int]]]] = {
             "Envoy alone": (ports["alone"], lambda: [alone.pid]),

@@ -124,6 +124,11 @@ async def measure(streams: int) -> None:
         leash.wait(20)
 
 
+def main(*, quick: bool = False) -> None:
+    """Print the figures."""
+    uvloop.run(measure(1_000 if quick else 5_000))
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--serve"]:
         uvloop.run(serve(Path(sys.argv[2])))

@@ -232,6 +232,12 @@ async def run(count: int) -> None:
         world.journal.close()
 
 
+def main(*, quick: bool = False) -> None:
+    """Measure each size."""
+    for wanted in COUNTS[:1] if quick else COUNTS:
+        uvloop.run(run(wanted))
+
+
 if __name__ == "__main__":
     for wanted in [int(text) for text in sys.argv[1:]] or COUNTS:
         uvloop.run(run(wanted))

@@ -154,7 +154,7 @@ def _open(rig: Any, port: int, path: str) -> tuple[ssl.SSLSocket, int]:
 @contextmanager
 def _bare_envoy(rig: Any, port: int) -> Iterator[None]:
     """Run a second Envoy on the rig's configuration without leash and check."""
-    from benchmarks.rig import wait_for
+    from benchmarks.rig import wait_for, without
 
     folder = rig.folder / "bare"
     shutil.copytree(rig.settings.folder, folder)
@@ -163,7 +163,10 @@ def _bare_envoy(rig: Any, port: int) -> Iterator[None]:
         text = text.replace(str(rig.settings.admin_socket), str(folder / "admin.sock"))
         text = text.replace(f'"port_value":{rig.port}', f'"port_value":{port}')
         text = text.replace(f'"port_value": {rig.port}', f'"port_value": {port}')
-        file.write_text(json.dumps(_without(json.loads(text))))
+        value = json.loads(text)
+        for name in FILTERS:
+            value = without(value, name)
+        file.write_text(json.dumps(value))
     arguments = [str(rig.settings.binary), "-c", str(folder / "bootstrap.json"), "--concurrency", "1"]
     process = subprocess.Popen(
         [*arguments, "--disable-hot-restart", "--log-level", "error"], stdout=subprocess.DEVNULL
@@ -174,17 +177,6 @@ def _bare_envoy(rig: Any, port: int) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait()
-
-
-def _without(value: Any) -> Any:
-    """Return a configuration without the two filters and everything that configures them."""
-    if isinstance(value, dict):
-        return {key: _without(part) for key, part in value.items() if key not in FILTERS}
-    if isinstance(value, list):
-        return [
-            _without(part) for part in value if not (isinstance(part, dict) and part.get("name") in FILTERS)
-        ]
-    return value
 
 
 if __name__ == "__main__":

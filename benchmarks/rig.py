@@ -119,24 +119,19 @@ def start_variant(
     """Start Limen's own Envoy configuration with another check behind it, or with none."""
     made = folder / name
     made.mkdir()
-    for file in ("lds", "cds", "rds", "sds"):
-        text = (state / "envoy" / f"{file}.json").read_text().replace(str(state / "envoy"), str(made))
+    for source in (state / "envoy").glob("*.json"):
+        text = source.read_text().replace(str(state / "envoy"), str(made))
         value = json.loads(text)
-        if file == "lds":
+        if source.stem == "lds":
             value["resources"][0]["address"]["socket_address"]["port_value"] = port
-            if check is None:
-                value = _without(value, "limen.check")
-        if file == "rds" and check is None:
-            value = _without(value, "limen.check")
-        (made / f"{file}.json").write_text(json.dumps(value))
-    text = (state / "envoy" / "bootstrap.json").read_text().replace(str(state / "envoy"), str(made))
-    bootstrap = json.loads(text)
+        if check is None:
+            value = without(without(value, "limen.check"), "limen.leash")
+        elif source.stem == "eds_check":
+            endpoint = value["resources"][0]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+            endpoint["address"]["pipe"]["path"] = str(check)
+        (made / source.name).write_text(json.dumps(value))
+    bootstrap = json.loads((made / "bootstrap.json").read_text())
     bootstrap["admin"]["address"]["pipe"]["path"] = str(made / "admin.sock")
-    if check is not None:
-        for cluster in bootstrap["static_resources"]["clusters"]:
-            if cluster["name"] == "check":
-                endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
-                endpoint["address"]["pipe"]["path"] = str(check)
     return start_envoy(folder, name, bootstrap, base_id=base_id)
 
 
@@ -170,14 +165,12 @@ def wait_for(path_or_port: Path | int, seconds: float = 20) -> None:
     sys.exit(f"Nothing listens on {path_or_port}.")
 
 
-def _without(value: Any, name: str) -> Any:
+def without(value: Any, name: str) -> Any:
     """Return a configuration without the filter of this name, and without what routes say of it."""
     if isinstance(value, dict):
-        return {key: _without(part, name) for key, part in value.items() if key != name}
+        return {key: without(part, name) for key, part in value.items() if key != name}
     if isinstance(value, list):
         return [
-            _without(part, name)
-            for part in value
-            if not (isinstance(part, dict) and part.get("name") == name)
+            without(part, name) for part in value if not (isinstance(part, dict) and part.get("name") == name)
         ]
     return value

@@ -374,7 +374,10 @@ async def _get(rig: Rig, context: ssl.SSLContext, path: str = "/login") -> bytes
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", rig.console.port, ssl=context, server_hostname=CONTROL_NAME
         )
-        writer.write(f"GET {path} HTTP/1.1\r\nhost: auth\r\nconnection: close\r\n\r\n".encode())
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nhost: auth\r\nx-limen-peer: 10.0.0.9\r\n".encode()
+            + b"connection: close\r\n\r\n"
+        )
         answer = await reader.read()
         writer.transport.abort()
     except (ssl.SSLError, OSError):
@@ -405,7 +408,7 @@ def test_a_connection_to_the_console_that_stands_is_refused_once_its_gateway_is_
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", rig.console.port, ssl=site.folder.context(), server_hostname=CONTROL_NAME
         )
-        request = b"GET /login HTTP/1.1\r\nhost: auth\r\n\r\n"
+        request = b"GET /login HTTP/1.1\r\nhost: auth\r\nx-limen-peer: 10.0.0.9\r\n\r\n"
         writer.write(request)
         assert b" 200 " in await reader.readline()
         await reader.readuntil(b"page")

@@ -7,7 +7,19 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from limen import __version__
-from limen.api import decisions, gateways, grants, groups, people, policy, secrets, sessions, streams, system
+from limen.api import (
+    decisions,
+    events,
+    gateways,
+    grants,
+    groups,
+    people,
+    policy,
+    secrets,
+    sessions,
+    streams,
+    system,
+)
 from limen.api.deps import AdminDeps
 from limen.api.problems import install_problems
 
@@ -19,8 +31,10 @@ def create_admin(deps: AdminDeps | None) -> FastAPI:
     app = FastAPI(title="Limen admin API", version=__version__, docs_url=None, redoc_url=None)
     app.state.deps = deps
     install_problems(app)
-    modules = (system, people, groups, grants, policy, sessions, decisions, secrets, streams, gateways)
-    for module in modules:
+    for module in (
+        *(system, people, groups, grants, policy, sessions),
+        *(decisions, events, secrets, streams, gateways),
+    ):
         app.include_router(module.router)
     if deps is not None:
         app.add_middleware(CommitStamp, committed_at=deps.committed_at)

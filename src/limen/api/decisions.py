@@ -8,6 +8,7 @@ import msgspec
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
+from limen.api.cut import cure_of
 from limen.api.deps import Deps, decided
 from limen.core.errors import LimenError
 from limen.core.record import DecisionRecord
@@ -104,5 +105,10 @@ def _row(joined: Joined) -> dict[str, Any]:
     if joined.outcome is not None:
         row["status"] = joined.outcome.status
         row["duration_ms"] = joined.outcome.duration_ms
+        row["bytes_in"] = joined.outcome.bytes_in
         row["bytes_out"] = joined.outcome.bytes_out
+        row |= {"details": joined.outcome.details} if joined.outcome.details else {}
+    cure = cure_of(joined)
+    if cure is not None:
+        row["cut"] = cure
     return row

@@ -1,5 +1,6 @@
 """`limen decisions`: what was decided, for whom, and why; each can be derived again."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -56,7 +57,10 @@ def search(
         text=text,
         limit=limit,
     )
-    print_rows(rows, COLUMNS, as_json=as_json, empty="No decision fits.")
+    shown = rows if as_json else [_readable(row) for row in rows]
+    print_rows(shown, COLUMNS, as_json=as_json, empty="No decision fits.")
+    if not as_json:
+        print_cuts(rows)
 
 
 @app.command()
@@ -77,18 +81,36 @@ def show(decision: str, state: StateOption = None, as_json: JsonOption = False) 
         print_json(found)
         return
     for key, value in found["record"].items():
-        out.print(f"{key:<10} {render_cell(value)}", markup=False)
+        if key != "cut":
+            out.print(f"{key:<11} {render_cell(value)}", markup=False)
     for reason in found["reasons"]:
-        out.print(f"reason     {reason}", markup=False)
+        out.print(f"reason      {reason}", markup=False)
     if found["derived"] is None:
-        out.print(f"derived    {found['why_not_derived']}", markup=False)
+        out.print(f"derived     {found['why_not_derived']}", markup=False)
     else:
         word = "agrees" if found["agrees"] else "DISAGREES"
         out.print(
-            f"derived    {found['derived']['verdict']} {found['derived']['code']}: {word}", markup=False
+            f"derived     {found['derived']['verdict']} {found['derived']['code']}: {word}", markup=False
         )
+    print_cuts([found["record"]])
     if found["agrees"] is False:
         raise Invalid("The stored decision is not what its inputs give.", remedy="Tell your security team.")
+
+
+def print_cuts(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Say what to add to the bundle for the responses that the clock has cut, once for each place."""
+    cuts = {(cut["under"], cut["line"]): cut for row in rows if (cut := row.get("cut"))}
+    for cut in cuts.values():
+        seconds = cut["after_ms"] / 1000
+        out.print(f"\nCut after {seconds:.0f} s: no stream, as far as the bundle says.", markup=False)
+        where = f"under {cut['under']}" + (f", to the route {cut['route']}" if cut["route"] else "")
+        out.print(f"To let it live, add to {cut['file']} {where}:", markup=False)
+        out.print(f"  {cut['line']}", markup=False)
+
+
+def _readable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as the table shows it: the status of a response that was cut says so."""
+    return {**row, "status": f"{row['status']} cut"} if row.get("cut") else dict(row)
 
 
 def render_line(row: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from limen.cli import (
     connect,
     db,
     decisions,
+    events,
     gateways,
     grants,
     groups,
@@ -44,6 +45,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(sessions.app, name="session")
 app.add_typer(streams.app, name="stream")
 app.add_typer(decisions.app, name="decisions")
+app.add_typer(events.app, name="event")
 app.add_typer(secrets.app, name="secret")
 app.add_typer(conformance.app, name="conformance")
 app.add_typer(db.app, name="db")

@@ -163,9 +163,7 @@ def up(
     found = folder or bundle_folder(Path.cwd())
     if found is None:
         raise NotFound("No limen.yaml here or above.", remedy="Make a bundle with `limen init`.")
-    run_up(
-        UpOptions(bundle=found, state=state, port=port, listen=listen, metrics=metrics, gateways=gateways)
-    )
+    run_up(UpOptions(bundle=found, state=state, port=port, listen=listen, metrics=metrics, gateways=gateways))
 
 
 def demo(

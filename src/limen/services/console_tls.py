@@ -2,7 +2,8 @@
 
 A gateway's certificate opens the door to the pages, and is nobody's session: it says which Envoy asks,
 as control's own Unix socket does on one machine. Each request is admitted anew, so a gateway that was
-removed is refused on the connection that it has.
+removed is refused on the connection that it has. What control's own socket answers to the host alone
+(health, metrics) is not here: only requests that a gateway's Envoy has marked with their client's address.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from limen.administrator.gateway_ca import RENEW_AT, GatewayCertificate, parse_gateway_certificate
+from limen.console.guard import PEER
 from limen.core.clock import Clock
 from limen.core.errors import Refused
 from limen.services.control_tls import ControlTls
@@ -58,8 +60,8 @@ class GatewaysOnly:
         """Serve one request."""
         certificate = scope.get(CERTIFICATE)
         try:
-            if certificate is None:
-                raise Refused("No gateway's certificate was shown.")
+            if certificate is None or PEER.encode() not in dict(scope["headers"]):
+                raise Refused("No gateway's certificate was shown, or no Envoy of a gateway asks.")
             await asyncio.to_thread(self._admit, certificate)
         except Refused:
             await _refuse(send)

@@ -1,6 +1,7 @@
 """Envoy as a brain configures it: on control's own machine, or of a gateway that joined from another."""
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -8,17 +9,20 @@ import structlog
 from limen.administrator.feed_client import FeedClient
 from limen.core.catalogue import Catalogue
 from limen.core.clock import Clock
-from limen.core.errors import LimenError
+from limen.core.errors import Invalid, LimenError
 from limen.enforcement.certificates import CertificateFolder
 from limen.enforcement.envoy.binary import find_envoy
 from limen.enforcement.envoy.files import Discovery, render_control_identity
 from limen.enforcement.envoy.runner import Runner
-from limen.enforcement.envoy.settings import ControlUpstream, EnvoySettings
+from limen.enforcement.envoy.settings import STREAM_MAX_S, ControlUpstream, EnvoySettings
 from limen.enforcement.envoy.supervise import EnvoySupervisor
 from limen.enforcement.joined_certificates import JoinedCertificates
 from limen.services.gateway_identity import RENEW_LOOK_EVERY_S, IdentityFolder, Renewal, Seat
 from limen.services.gateway_options import GatewayOptions
 from limen.services.state import StateDir
+
+STREAM_MAX_VARIABLE = "LIMEN_STREAM_MAX_S"
+_STREAM_MAX_MOST_S = 86_400.0
 
 log = structlog.get_logger("limen.gateway")
 
@@ -42,6 +46,7 @@ def make_envoy(
         port=options.port,
         slot=slot,
         control=ControlUpstream(seat.consoles, seat.console_name) if seat.consoles else None,
+        stream_max_s=stream_max_s(os.environ),
     )
     identity = seat.identity
     if identity is None:
@@ -62,6 +67,27 @@ def make_envoy(
     return EnvoySupervisor(
         settings, certificates, clock, runner=runner, prepare=prepare, beside=lambda: _files(identity)
     )
+
+
+def stream_max_s(environ: Mapping[str, str]) -> float:
+    """Return how long a request may live that no leash holds: five minutes, or what this machine was told.
+
+    Raises:
+        Invalid: `LIMEN_STREAM_MAX_S` is no number of seconds between 1 and a day.
+    """
+    told = environ.get(STREAM_MAX_VARIABLE, "").strip()
+    if not told:
+        return STREAM_MAX_S
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = 0.0
+    if not 1.0 <= seconds <= _STREAM_MAX_MOST_S:
+        raise Invalid(
+            f"{STREAM_MAX_VARIABLE}: '{told[:32]}' is not a number of seconds from 1 to 86400.",
+            remedy=f"Leave it out for {STREAM_MAX_S:.0f}. What lives longer is a route with streaming: true.",
+        )
+    return seconds
 
 
 async def renew_while(on_duty: Callable[[], bool], renewal: Renewal) -> None:

@@ -17,6 +17,7 @@ from gateways_rig import load, until
 from limen.administrator.feed_client import FeedClient
 from limen.administrator.gateway_ca import CONTROL_NAME
 from limen.administrator.replica import Replica
+from limen.console.hosts import INTERNAL_HOSTS
 from limen.core.clock import SystemClock
 from limen.core.errors import Refused
 from limen.engine.starter import starter_files
@@ -198,23 +199,25 @@ def test_a_gateway_s_certificate_is_nobody_s_session_at_the_console(tmp_path: Pa
     async def story(desk: Desk, client: FeedClient) -> None:
         context = IdentityFolder(tmp_path / "gw1").context()
 
-        async def get(path: str) -> bytes:
+        async def get(path: str, host: str = "auth.corp.example", peer: str = "10.0.0.9") -> bytes:
             reader, writer = await asyncio.open_connection(
                 "127.0.0.1", desk.port + 1, ssl=context, server_hostname=CONTROL_NAME
             )
-            head = f"GET {path} HTTP/1.1\r\nhost: auth.corp.example\r\n"
-            head += "x-limen-peer: 10.0.0.9\r\nconnection: close\r\n\r\n"
+            head = f"GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n"
+            head += f"x-limen-peer: {peer}\r\n\r\n" if peer else "\r\n"
             writer.write(head.encode())
             answer = await reader.read()
             writer.close()
             return answer
 
-        print(await get("/.well-known/limen/jwks.json"))
-        assert b" 200 " in (await get("/.well-known/limen/jwks.json")).split(b"\r\n")[0]
+        assert b" 200 " in (await get("/.limen/static/limen.css")).split(b"\r\n")[0]
         account = await get("/account")
         assert account.split(b" ")[1] != b"200" and b"gw1" not in account
         for path in ("/v1/people", "/v1/gateways", "/v1/status", "/metrics"):  # the admin API is not there
             assert (await get(path)).split(b" ")[1] != b"200"
+            for host in INTERNAL_HOSTS:  # nor is what control's own socket answers besides the pages
+                assert (await get(path, host, "")).split(b" ")[1] == b"403"
+                assert (await get(path, host)).split(b" ")[1] != b"200"
 
     drive(tmp_path, story)
 
