@@ -1,4 +1,4 @@
-"""`limen demo`: the tour plays five scenes and leaves; Ctrl-C, at any moment, leaves no process behind."""
+"""`limen demo`: the tour plays six scenes and leaves; Ctrl-C, at any moment, leaves no process behind."""
 
 import json
 import os
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.envoy
 
 PROGRAM = [sys.executable, "-m", "limen"]
 PARTS = ("limen demo", "control --state", "limen gateway", "envoy/_bin")
-READY_KEYS = {"domain", "port", "ca_file", "auth_url", "apps", "people", "pid", "state_dir"}
+READY_KEYS = {"domain", "port", "ca_file", "auth_url", "apps", "services", "people", "pid", "state_dir"}
 END_S = 60.0
 
 
@@ -45,7 +45,7 @@ def demo_command(folder: Path, *more: str) -> list[str]:
     return [*PROGRAM, "demo", "--port", "0", "--state", str(folder / "s"), *more]
 
 
-def test_the_tour_plays_five_scenes_and_leaves_no_process_behind(folder: Path, mark: str) -> None:
+def test_the_tour_plays_six_scenes_and_leaves_no_process_behind(folder: Path, mark: str) -> None:
     done = subprocess.run(
         demo_command(folder, "--tour"),
         capture_output=True,
@@ -56,7 +56,7 @@ def test_the_tour_plays_five_scenes_and_leaves_no_process_behind(folder: Path, m
     )
     assert done.returncode == 0, done.stdout + done.stderr
     scenes = re.split(r"^\d\. ", done.stdout, flags=re.MULTILINE)[1:]
-    assert len(scenes) == 5
+    assert len(scenes) == 6
     for scene in scenes:
         assert re.search(r"in \d+\.\d ms", scene), f"no timing: {scene}"
     for scene in scenes[1:4]:
@@ -65,6 +65,9 @@ def test_the_tour_plays_five_scenes_and_leaves_no_process_behind(folder: Path, m
     assert [sorted(set(found)) for found in verdicts[:4]] == [[], ["allow"], ["deny"], ["allow", "deny"]]
     assert "what would open it: " in scenes[2]
     assert "on to sign-in" in scenes[4]
+    assert re.search(r"the open stream ended in \d+\.\d ms", scenes[5])
+    assert re.search(r"decision \w+: deny QUARANTINED, derived again: agrees", scenes[5])
+    assert "released, he opens it again" in scenes[5]
     assert marked_processes(mark) == {}
 
 
@@ -77,6 +80,7 @@ def test_ctrl_c_ends_a_demo_and_all_its_processes(folder: Path, mark: str) -> No
         assert set(ready) == READY_KEYS
         assert (ready["domain"], ready["pid"]) == ("limen.localhost", demo.pid)
         assert set(ready["apps"]) == {"wiki", "payroll", "tool"}
+        assert set(ready["services"]) == {"ledger"}
         assert {"staff", "hr", "engineers", "contractors"} <= {
             group for person in ready["people"].values() for group in person["groups"]
         }

@@ -177,7 +177,7 @@ class ReassessLaws(RuleBasedStateMachine):
         """End the app sessions of a browser there, the first or a later one; its sign-on goes on."""
         if stepped_up:
             self.step_up(name, 2, 0.0)
-            self.gateway.settle()
+            self.r2_r4_r5_those_live_that_the_model_allows()
         gone = self._wiki_cookies(name)
         if gone:
             self._commit(*gone)
@@ -238,7 +238,7 @@ class ReassessLaws(RuleBasedStateMachine):
         """`moved`: just after a bundle with tighter bounds of age."""
         if moved:
             self._commit(BUNDLES["moved"].fact)
-            self.gateway.settle()
+            self.r2_r4_r5_those_live_that_the_model_allows()
         self.clock.advance(seconds)
 
     @rule(seconds=st.sampled_from(SOON_S))
@@ -255,7 +255,7 @@ class ReassessLaws(RuleBasedStateMachine):
         if by_day:
             self._commit(BUNDLES["day"].fact)
             self._open_all()
-            self.gateway.settle()
+            self.r2_r4_r5_those_live_that_the_model_allows()
         self.clock.jump(seconds)
 
     @precondition(lambda self: len(self.gateway.streams))
@@ -334,7 +334,7 @@ class ReassessLaws(RuleBasedStateMachine):
         return allows(self._rows(), ask, self.clock.now(), age_s)
 
     @invariant()
-    def r2_and_r4_exactly_those_streams_live_that_the_model_allows(self) -> None:
+    def r2_r4_r5_those_live_that_the_model_allows(self) -> None:
         """R2, R4, and R5: no innocent is closed. Slices of nothing, so that each holds one stream."""
         self.gateway.settle(0.0)
         live = {stream.id for stream in self.gateway.streams.all()}

@@ -173,7 +173,7 @@ def demo(
         Path | None, typer.Option(help="Write where everything is, as JSON, once it serves.")
     ] = None,
     tour: Annotated[
-        bool, typer.Option("--tour", help="Play five scenes with real requests, then stop.")
+        bool, typer.Option("--tour", help="Play six scenes with real requests, then stop.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -25,7 +25,7 @@ from limen.enforcement.certificates import CertificateFolder
 from limen.services.console_tls import TlsConsole
 from limen.services.control_tls import ControlTls
 from limen.services.feed import FeedServer
-from limen.services.feed_line import Following
+from limen.services.feed_ports import Following
 from limen.services.feed_tls import FeedTls
 from limen.services.state import StateDir
 from limen.store import gateways

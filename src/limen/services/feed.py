@@ -13,7 +13,8 @@ from limen.core.changes import Change
 from limen.core.clock import Clock, SystemClock
 from limen.core.errors import LimenError, Refused
 from limen.core.ids import Instant
-from limen.services.feed_line import HELLO_TIMEOUT_S, FeedStore, Following, GatewayLine, Peer
+from limen.services.feed_line import HELLO_TIMEOUT_S, GatewayLine
+from limen.services.feed_ports import FeedStore, Following, Peer
 
 COMMAND_TIMEOUT_S = 5.0
 

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Mapping
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -42,10 +42,9 @@ from limen.administrator.feed_wire import (
     parse_from_gateway,
     render_line,
 )
-from limen.core.changes import Change, Snapshot
 from limen.core.clock import Clock
 from limen.core.errors import Conflict, Invalid, LimenError, Refused
-from limen.core.ids import Instant
+from limen.services.feed_ports import FeedStore, Following, Peer
 
 CHANGES_PER_READ = 2_000
 LAG_MAX_CHANGES = 20_000  # further behind, a snapshot is shorter than the tail
@@ -53,91 +52,6 @@ HELLO_TIMEOUT_S = 5.0
 SILENCE_MAX_S = 10.0  # a gateway pings each second; one that does not speak for so long is gone
 INBOX_MAX = 1_000  # a gateway that asks faster than control answers waits
 LINGER_S = 1.0  # a farewell that is not taken for so long is not delivered
-
-
-class FeedStore(Protocol):
-    """What the feed needs of the store."""
-
-    @property
-    def epoch(self) -> str:
-        """The life of this database."""
-        ...
-
-    def head(self) -> int:
-        """Return the seq of the last change, read from the database now."""
-        ...
-
-    def snapshot(self) -> Snapshot:
-        """Return all live projections at the head."""
-        ...
-
-    def changes_since(self, seq: int, limit: int) -> tuple[Change, ...]:
-        """Return what followed `seq`, in whole transactions; `Conflict` when it cannot be told."""
-        ...
-
-    def subscribe(self, subscriber: Callable[[tuple[Change, ...]], None]) -> Callable[[], None]:
-        """Call `subscriber` after each commit."""
-        ...
-
-
-class Peer(Protocol):
-    """Who is at the other end, as the connection proves it."""
-
-    @property
-    def node(self) -> str | None:
-        """The name that was proven; None where the gateway names itself (control's own Unix socket)."""
-        ...
-
-    @property
-    def address(self) -> str:
-        """Where it comes from."""
-        ...
-
-    @property
-    def protocol_oldest(self) -> int:
-        """The oldest protocol that is spoken with it."""
-        ...
-
-    @property
-    def expires_at(self) -> Instant | None:
-        """When what it proves itself with ends."""
-        ...
-
-    def admit(self) -> None:
-        """Raise `Refused` if it may not, or no longer, follow. Reads the database."""
-        ...
-
-    def renew(self, csr: str) -> Signed:
-        """Sign its next certificate, or raise `LimenError`."""
-        ...
-
-    def sign_leaf(self, csr: str) -> Signed:
-        """Sign a certificate of the catalogue's hosts for it, or raise `LimenError`."""
-        ...
-
-
-class Following(msgspec.Struct, frozen=True):
-    """A gateway that follows now.
-
-    Attributes:
-        position: the last change that it was sent. `seq`: the last that it said to have.
-        lag: changes that it has yet to get.
-        age_s: how old what it knows is (law F3), as it said with its last ping; None: never confirmed.
-        ping_age_s: seconds since that ping.
-    """
-
-    node: str
-    position: int
-    seq: int
-    lag: int
-    release: str
-    protocol: int
-    streams: int
-    age_s: float | None
-    since: Instant
-    ping_age_s: float
-    address: str
-    certificate_expires_at: Instant | None
 
 
 class GatewayLine:

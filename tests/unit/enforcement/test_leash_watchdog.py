@@ -39,15 +39,15 @@ def test_pauses_below_the_bound_and_long_work_that_was_announced_are_borne() -> 
     ended = threading.Event()
 
     async def story() -> None:
-        watchdog = Watchdog(stall_s=1.5, end=lambda still_s: ended.set())
+        watchdog = Watchdog(stall_s=2.0, end=lambda still_s: ended.set())
         watchdog.start()
         for _ in range(3):
-            block(0.6)
+            block(0.8)
             gc.collect()
-            await asyncio.sleep(0)
+            await asyncio.sleep(TICK_S + 0.05)  # the loop turns, and the tick that is due comes
         with watchdog.patient():
-            block(2.5)
-        await asyncio.sleep(0.3)
+            block(3.0)
+        await asyncio.sleep(TICK_S + 0.05)
         watchdog.stop()
 
     asyncio.run(story())
@@ -69,7 +69,7 @@ def test_patience_has_an_end() -> None:
 
 CHILD = """
 import asyncio, sys
-from limen.enforcement.leash.watchdog import Watchdog
+from limen.enforcement.leash.watchdog import TICK_S, Watchdog
 async def main():
     watchdog = Watchdog(stall_s=1.0, frozen_s=float(sys.argv[2]))
     watchdog.start()

@@ -68,15 +68,22 @@ def test_the_greeting_names_every_app_person_and_way_in(tmp_path: Path) -> None:
         ca_file="/state/ca/ca.pem",
         auth_url="https://auth.limen.localhost:8443",
         apps=apps,
+        services={"ledger": "ledger.limen.localhost:8443"},
         people=people,
         pid=1,
         state_dir="/state",
     )
-    wanted = "domain port ca_file auth_url apps people pid state_dir"
+    wanted = "domain port ca_file auth_url apps services people pid state_dir"
     assert list(ready) == wanted.split()
     guide = render_guide(ready, people)
     for person in people:
         assert person.password.reveal() in guide
         assert person.totp_seed.reveal() in guide
-    for needed in (*apps.values(), "ssh -L 8443:127.0.0.1:8443", "Safari", "auth.limen.localhost wiki."):
+    for needed in (
+        *apps.values(),
+        "ssh -L 8443:127.0.0.1:8443",
+        "Safari",
+        "auth.limen.localhost wiki.",
+        "connect ledger",
+    ):
         assert needed in guide

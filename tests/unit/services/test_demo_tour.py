@@ -5,6 +5,7 @@ from limen.engine.check import check_bundle
 from limen.services.demo.sample_bundle import DOMAIN, demo_bundle
 from limen.services.demo.seen import read_page
 
+LEDGER = "127.0.0.1:9009"
 UPSTREAMS = {name: f"http://127.0.0.1:{port}" for port, name in enumerate(("wiki", "payroll", "tool"), 9001)}
 
 
@@ -45,10 +46,12 @@ def test_it_finds_the_passkey_form_of_a_step_up() -> None:
 
 def test_the_demo_bundle_passes_its_own_check() -> None:
     groups = frozenset({"staff", "engineers", "hr", "contractors", "limen-admins"})
-    report = check_bundle(demo_bundle(UPSTREAMS), groups=groups)
+    report = check_bundle(demo_bundle({**UPSTREAMS, "ledger": LEDGER}), groups=groups)
     assert [str(finding) for finding in report.findings] == []
     assert [result.why for result in report.results if not result.passed] == []
     assert report.ok
     assert report.bundle is not None
     assert report.bundle.catalogue.domain == DOMAIN
     assert {name: app.upstream[0] for name, app in report.bundle.catalogue.apps.items()} == UPSTREAMS
+    ledger = report.bundle.catalogue.services["ledger"]
+    assert f"{ledger.address}:{ledger.port}" == LEDGER

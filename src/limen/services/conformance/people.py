@@ -19,6 +19,7 @@ from limen.information.identity import totp
 from limen.services.conformance.streams import Door
 from limen.services.form_client import NAVIGATION, Form, FormClient
 
+AT_ONCE = 4  # people who enrol at the same time
 REDIRECT = "http://127.0.0.1:9/callback"  # nobody listens: the code is read off the redirect itself
 _KEY = re.compile(r'<p class="copyable mono">(.+?)</p>')
 _TAG = re.compile(r"<[^>]+>")
@@ -47,12 +48,15 @@ class Enroller:
         self._door = door
         self._auth = f"https://{door.authority(auth_host)}"
         self._ca_file = ca_file
+        self._gate = asyncio.Semaphore(AT_ONCE)
 
-    async def enrol(self, username: str, groups: tuple[str, ...]) -> Holder:
-        """Add a person, and sign them in to the app and as a program."""
-        return await asyncio.to_thread(self._enrol, username, groups)
+    async def enrol(self, username: str, groups: tuple[str, ...], place: str = "") -> Holder:
+        """Add a person, and sign them in to a place's app and as a program."""
+        async with self._gate:
+            return await asyncio.to_thread(self._enrol, username, groups, place)
 
-    def _enrol(self, username: str, groups: tuple[str, ...]) -> Holder:
+    def _enrol(self, username: str, groups: tuple[str, ...], place: str) -> Holder:
+        host = self._door.at(place).app_host
         added = self._admin.post(
             "/v1/people",
             {"id": username, "name": username, "email": f"{username}@limen.invalid", "groups": list(groups),
@@ -60,12 +64,11 @@ class Enroller:
         )  # fmt: skip
         with FormClient(self._ca_file) as browser:
             self._set_up(browser, added["enrolment_link"])
-            app = f"https://{self._door.authority(self._door.app_host)}"
-            browser.get(f"{app}/tick")
+            browser.get(f"https://{self._door.authority(host)}/tick")
             jar = browser.http.cookies.jar
-            found = [c for c in jar if c.name == "__Host-limen" and c.domain == self._door.app_host]
+            found = [c for c in jar if c.name == "__Host-limen" and c.domain == host]
             if not found:
-                raise Unavailable(f"{username} could not be signed in to {self._door.app_host}.")
+                raise Unavailable(f"{username} could not be signed in to {host}.")
             token = self._program(browser)
         sessions = self._admin.get("/v1/sessions", person=username)
         return Holder(username, f"__Host-limen={found[0].value}", token, str(sessions[0]["id"]))

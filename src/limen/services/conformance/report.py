@@ -16,7 +16,8 @@ class Row(msgspec.Struct, frozen=True):
         p50_ms, p99_ms, max_ms: until the last byte of a stream had come and it was closed, or until the
             first denied request.
         stale: requests that were allowed after an earlier one had been denied at the same gateway.
-        disturbed: connections of other people that ended.
+        disturbed: connections of other people that ended, and requests that failed for no reason.
+        early: connections that ended before they had to.
     """
 
     change: str
@@ -28,15 +29,21 @@ class Row(msgspec.Struct, frozen=True):
     max_ms: float | None
     stale: int = 0
     disturbed: int = 0
+    early: int = 0
 
     @property
     def good(self) -> bool:
         """Whether all that had to end ended, and nothing else."""
-        return self.held > 0 and self.survived == 0 and self.stale == 0 and self.disturbed == 0
+        wrong = self.survived + self.stale + self.disturbed + self.early
+        return self.held > 0 and wrong == 0
 
 
 class Untouched(msgspec.Struct, frozen=True):
-    """One piece of housekeeping, during which nothing may be cut, and requests must go on."""
+    """One piece of housekeeping, during which nothing may be cut, and requests must go on.
+
+    Attributes:
+        cut: streams that ended, or fell silent.
+    """
 
     what: str
     streams: int
@@ -49,7 +56,7 @@ class Untouched(msgspec.Struct, frozen=True):
     @property
     def good(self) -> bool:
         """Whether nobody noticed."""
-        return self.cut == 0 and self.failed == 0
+        return self.requests > 0 and self.cut == 0 and self.failed == 0
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -69,7 +76,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def row_of(
-    change: str, kind: str, delays_s: Sequence[float | None], *, stale: int = 0, disturbed: int = 0
+    change: str, kind: str, delays_s: Sequence[float | None], *, stale: int = 0, early: int = 0
 ) -> Row:
     """Return the row of connections that ended after `delays_s`; None is one that did not end."""
     ended = sorted(delay * 1000 for delay in delays_s if delay is not None)
@@ -82,7 +89,7 @@ def row_of(
         p99_ms=percentile(ended, 0.99),
         max_ms=ended[-1] if ended else None,
         stale=stale,
-        disturbed=disturbed,
+        early=early,
     )
 
 
@@ -102,7 +109,7 @@ def render_rows(report: Report) -> list[dict[str, Any]]:
             "p99": _ms(row.p99_ms),
             "max": _ms(row.max_ms),
             "stale": row.stale,
-            "innocents": row.disturbed,
+            "innocents": row.disturbed + row.early,
             "verdict": "ok" if row.good else "FAILED",
         }
         for row in report.rows

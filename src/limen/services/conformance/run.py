@@ -2,24 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
 from limen.core.errors import Unavailable
 from limen.services.conformance import bundle
+from limen.services.conformance.bundle import Twist
 from limen.services.conformance.cells import CELLS, KINDS, Cell, World, own_group, person_of
-from limen.services.conformance.loops import Asked, KeepAliveLoop
+from limen.services.conformance.judging import all_ended, all_spoke, closed_row, cut_row, denied_row, said
+from limen.services.conformance.loops import ALLOWED, KeepAliveLoop
 from limen.services.conformance.people import Enroller, Holder
 from limen.services.conformance.report import Report, Row, Untouched, latencies_ms, percentile, row_of
 from limen.services.conformance.streams import Door, Stream, StreamClient
 
-PROBES = 5  # streams per kind and gateway that talk each 10 ms, of the person whose reason ends
 PROBE_EVERY_MS = 10
-OTHERS_EVERY_MS = 2_000
+OTHERS_EVERY_MS = (250, 2_000)  # how often other people's streams talk: with few, and with many of them
 BYSTANDERS = 4
-CUT_WAIT_S = 15.0
 OPENING_AT_ONCE = 25
+AGAIN_S = 0.05  # between two attempts to be let in
 
 Say = Callable[[str], object]
 
@@ -32,11 +33,24 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How large a run is. `streams`: of people who have nothing to do with the changes."""
+    """How large a run is.
+
+    Attributes:
+        streams: of people who have nothing to do with the changes.
+        probes: streams per kind and gateway that talk each 10 ms, of the person whose reason ends.
+        cut_wait_s: after which what has not ended has survived.
+    """
 
     streams: int = 1_000
     cells: tuple[Cell, ...] = CELLS
     tasks: tuple[Task, ...] = ()
+    probes: int = 5
+    cut_wait_s: float = 15.0
+
+    @property
+    def others_every_ms(self) -> int:
+        """How often other people's streams talk."""
+        return min(max(self.streams * 2, OTHERS_EVERY_MS[0]), OTHERS_EVERY_MS[1])
 
 
 class Run:
@@ -56,20 +70,14 @@ class Run:
     async def go(self) -> Report:
         """Do all of it."""
         began = time.monotonic()
-        await asyncio.to_thread(self._make_groups)
-        bystanders = [
-            await self._enroller.enrol(person_of(f"other{n}"), (bundle.EVERYBODY,)) for n in range(BYSTANDERS)
-        ]
-        everyone = {cell.name: await self._enroller.enrol(person_of(cell.name), cell.groups)
-                    for cell in self._options.cells}  # fmt: skip
-        watcher = await self._enroller.enrol(person_of("watcher"), (own_group("watcher"),))
+        bystanders, everyone, watcher = await self._enrol()
         self._others = await self._open_many(bystanders, self._options.streams)
         self._say(f"{len(self._others)} streams of {len(bystanders)} other people are open.")
         rows: list[Row] = []
         for cell in self._options.cells:
             found = await self._cut(cell, everyone[cell.name])
             rows += found
-            self._say(f"{cell.name}: {_said(found)}")
+            self._say(f"{cell.name}: {said(found)}")
         untouched = [await self._keep(task, bystanders[0]) for task in self._options.tasks]
         last, meanwhile = await self._cut_all(watcher)
         for client in self._clients:
@@ -83,9 +91,19 @@ class Run:
             took_s=time.monotonic() - began,
         )
 
-    def _make_groups(self) -> None:
+    async def _enrol(self) -> tuple[list[Holder], dict[str, Holder], Holder]:
+        """Make everybody: bystanders, each cell's person, and who watches while all others are cut."""
         for name in (bundle.EVERYBODY, own_group("nesting"), own_group("watcher")):
-            self._world.call("POST", "/v1/groups", json={"id": name, "name": name})
+            await asyncio.to_thread(self._world.call, "POST", "/v1/groups", json={"id": name, "name": name})
+        cells, enrol = self._options.cells, self._enroller.enrol
+        names = {cell.name: person_of(cell.name.replace(" ", "-").replace("'", "")) for cell in cells}
+        watcher, *others = await asyncio.gather(
+            enrol(person_of("watcher"), (own_group("watcher"),)),
+            *(enrol(person_of(f"other{n}"), (bundle.EVERYBODY,)) for n in range(BYSTANDERS)),
+            *(enrol(names[cell.name], cell.groups, cell.place) for cell in cells),
+        )
+        mine = {cell.name: one for cell, one in zip(cells, others[BYSTANDERS:], strict=True)}
+        return others[:BYSTANDERS], mine, watcher
 
     # --- opening -------------------------------------------------------------------------------------
 
@@ -97,7 +115,7 @@ class Run:
         async def one(number: int) -> Stream:
             async with gate:
                 client = clients[number // len(KINDS) % len(clients)]
-                return await self._open(client, KINDS[number % len(KINDS)], OTHERS_EVERY_MS)
+                return await self._open(client, KINDS[number % len(KINDS)], self._options.others_every_ms)
 
         return list(await asyncio.gather(*(one(number) for number in range(count))))
 
@@ -119,61 +137,82 @@ class Run:
 
     async def _cut(self, cell: Cell, holder: Holder) -> list[Row]:
         await asyncio.to_thread(cell.prepare, self._world, holder)
-        clients = [self._client(door, holder) for door in self._doors]
+        doors = [door.at(cell.place) for door in self._doors]
+        clients = [self._client(door, holder) for door in doors]
         await self._until_allowed(clients)
         probes = [
             await self._open(client, kind, PROBE_EVERY_MS)
             for client in clients
-            for kind in KINDS
-            for _ in range(PROBES)
+            for kind in cell.kinds
+            for _ in range(self._options.probes)
         ]
-        loops = [KeepAliveLoop(door, holder.cookie, until_denied=cell.denies) for door in self._doors]
+        loops = [KeepAliveLoop(door, holder.cookie) for door in doors]
         for loop in loops:
             await loop.start()
-        before = sum(stream.open for stream in self._others)
+        before, gone = sum(one.open for one in self._others), sum(not one.open for one in probes)
+        wait_s = self._options.cut_wait_s
         at = await asyncio.to_thread(cell.act, self._world, holder)
-        await _all_ended(probes, max(at.values()) + CUT_WAIT_S)
-        rows = []
-        for kind in KINDS:
-            delays = [_last_byte(stream, at[kind]) for stream in probes if stream.kind == kind]
-            rows.append(row_of(cell.name, kind, delays))
+        await all_ended(probes, max(at.values()) + wait_s)
+        rows = [
+            cut_row(cell.name, kind, [one for one in probes if one.kind == kind], at[kind], cell.early_s)
+            for kind in cell.kinds
+        ]
         if cell.denies:
-            rows.append(await _denied(cell.name, loops, at["http"]))
+            rows.append(
+                await denied_row(cell.name, loops, at["http"], early_s=cell.early_s, wait_s=wait_s)
+            )
         for loop in loops:
             await loop.stop()
-        disturbed = before - sum(stream.open for stream in self._others)
+        disturbed = gone + before - sum(stream.open for stream in self._others)
+        if not cell.denies:
+            disturbed += sum(one.status != ALLOWED for loop in loops for one in loop.asked)
+        if cell.undo is not None:
+            await asyncio.to_thread(cell.undo)
+            rows.append(await self._let_in_again(cell, clients))
         return [msgspec.structs.replace(row, disturbed=disturbed) for row in rows]
 
     async def _until_allowed(self, clients: list[StreamClient]) -> None:
         """What was prepared (a grant, a nesting) reaches every gateway; a refusal until then is right."""
         for client in clients:
-            deadline = time.monotonic() + CUT_WAIT_S
-            while not (stream := await client.open("tcp", OTHERS_EVERY_MS)).open:
+            deadline = time.monotonic() + self._options.cut_wait_s
+            while not (stream := await client.open("tcp", OTHERS_EVERY_MS[0])).open:
                 if time.monotonic() > deadline:
                     raise Unavailable(f"{stream.holder} was never let in ({stream.status}).")
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(AGAIN_S)
             stream.drop()
+
+    async def _let_in_again(self, cell: Cell, clients: list[StreamClient]) -> Row:
+        """Return the row of gateways that had to recover by themselves."""
+        began = time.monotonic()
+        delays: list[float | None] = []
+        for client in clients:
+            try:
+                await self._until_allowed([client])
+                delays.append(time.monotonic() - began)
+            except Unavailable:
+                delays.append(None)
+        return row_of(cell.name, "recovers", delays)
 
     # --- housekeeping --------------------------------------------------------------------------------
 
     async def _keep(self, task: Task, holder: Holder) -> Untouched:
         """Do something that may cut nobody."""
-        loops = [KeepAliveLoop(door, holder.cookie, until_denied=False) for door in self._doors]
+        loops = [KeepAliveLoop(door, holder.cookie) for door in self._doors]
         for loop in loops:
             await loop.start()
-        before = sum(stream.open for stream in self._others)
+        before = [stream for stream in self._others if stream.open]
         await asyncio.to_thread(task.do)
-        await asyncio.sleep(OTHERS_EVERY_MS / 1000)  # each stream speaks once more, if it can
+        cut = await all_spoke(before, 2 + 2 * self._options.others_every_ms / 1000)
         for loop in loops:
             await loop.stop()
         asked = [one for loop in loops for one in loop.asked]
         spans = latencies_ms(one.answered_at - one.sent_at for one in asked)
         found = Untouched(
             what=task.what,
-            streams=before,
-            cut=before - sum(stream.open for stream in self._others),
+            streams=len(before),
+            cut=cut,
             requests=len(asked),
-            failed=sum(one.status != 200 for one in asked),
+            failed=sum(one.status != ALLOWED for one in asked),
             p99_ms=percentile(spans, 0.99),
             slowest_ms=spans[-1] if spans else None,
         )
@@ -184,74 +223,24 @@ class Run:
 
     async def _cut_all(self, watcher: Holder) -> tuple[list[Row], float | None]:
         """One bundle that flips every stream, while somebody else's requests go on."""
-        watched = [KeepAliveLoop(door, watcher.cookie, until_denied=False) for door in self._doors]
+        watched = [KeepAliveLoop(door, watcher.cookie) for door in self._doors]
         keep = bundle.permit("watcher", f' in Group::"{own_group("watcher")}"')
         closed = bundle.forbid("everybody", f' in Group::"{bundle.EVERYBODY}"')
-        await asyncio.to_thread(lambda: self._world.apply(more=keep))
-        await asyncio.sleep(1.0)
+        await asyncio.to_thread(lambda: self._world.apply(Twist(more=keep)))
+        await self._until_allowed([self._client(door, watcher) for door in self._doors])
         for loop in watched:
             await loop.start()
         living = [stream for stream in self._others if stream.open]
-        at = await asyncio.to_thread(lambda: self._world.apply(more=keep + closed))
-        await _all_ended(living, at + CUT_WAIT_S)
+        at = await asyncio.to_thread(lambda: self._world.apply(Twist(more=keep + closed)))
+        await all_ended(living, at + self._options.cut_wait_s)
         for loop in watched:
             await loop.stop()
-        rows = [
-            row_of("bundle flips all", kind, [_close(s, at) for s in living if s.kind == kind])
-            for kind in KINDS
-            if any(s.kind == kind for s in living)
-        ]
+        of_kind = {kind: [stream for stream in living if stream.kind == kind] for kind in KINDS}
+        rows = [closed_row("bundle flips all", kind, held, at) for kind, held in of_kind.items() if held]
         end = max((s.closed_at for s in living), default=at)
         asked = [one for loop in watched for one in loop.asked if at <= one.sent_at <= end]
-        failed = sum(one.status != 200 for loop in watched for one in loop.asked)
+        failed = sum(one.status != ALLOWED for loop in watched for one in loop.asked)
         rows = [msgspec.structs.replace(row, disturbed=failed) for row in rows]
         spans = latencies_ms(one.answered_at - one.sent_at for one in asked)
-        self._say(f"bundle flips all: {_said(rows)}")
+        self._say(f"bundle flips all: {said(rows)}")
         return rows, percentile(spans, 0.99)
-
-
-async def _all_ended(streams: Iterable[Stream], deadline_at: float) -> None:
-    """Wait until all have ended, or the deadline."""
-    left = [asyncio.create_task(stream.ended.wait()) for stream in streams]
-    if left:
-        _, late = await asyncio.wait(left, timeout=max(0.0, deadline_at - time.time()))
-        for task in late:
-            task.cancel()
-
-
-async def _denied(change: str, loops: list[KeepAliveLoop], at: float) -> Row:
-    """Return the row of plain requests: when the first was denied, and whether one slipped through later."""
-    delays: list[float | None] = []
-    stale = 0
-    for loop in loops:
-        await loop.wait(CUT_WAIT_S)
-        first = next((one for one in loop.asked if one.status != 200), None)
-        delays.append(None if first is None else max(0.0, first.answered_at - at))
-        stale += _slipped(loop.asked, first)
-    return row_of(change, "http", delays, stale=stale)
-
-
-def _slipped(asked: list[Asked], first: Asked | None) -> int:
-    if first is None:
-        return 0
-    return sum(one.status == 200 and one.sent_at > first.answered_at for one in asked)
-
-
-def _last_byte(stream: Stream, at: float) -> float | None:
-    """Return how long after `at` the last byte came on a stream that talked all the time; None: it lives.
-
-    Its close is told later: over HTTP/1.1 Envoy waits for 200 ms with it, in which no byte passes.
-    """
-    return None if stream.closed_at == 0 else max(0.0, stream.last_byte_at - at)
-
-
-def _close(stream: Stream, at: float) -> float | None:
-    """Return how long after `at` a stream that seldom talks was closed; None: it lives."""
-    return None if stream.closed_at == 0 else max(0.0, stream.closed_at - at)
-
-
-def _said(rows: Iterable[Row]) -> str:
-    rows = tuple(rows)
-    held, survived = sum(row.held for row in rows), sum(row.survived for row in rows)
-    worst = max((row.max_ms for row in rows if row.max_ms is not None), default=0.0)
-    return f"{held - survived} of {held} ended, the last after {worst:.0f} ms"

@@ -39,6 +39,16 @@ class Door(msgspec.Struct, frozen=True):
         """Return a host as it stands in a request through this door."""
         return host if self.port == 443 else f"{host}:{self.port}"
 
+    def at(self, place: str) -> "Door":
+        """Return the same gateway's face of another app and service of the run."""
+        if not place:
+            return self
+        name, _, domain = self.app_host.partition(".")
+        app = f"{name}-{place}"
+        return msgspec.structs.replace(
+            self, app_host=f"{app}.{domain}", service_host=f"{app}-tcp.{domain}"
+        )
+
 
 class Stream:
     """One live stream. `opened_at`, `last_byte_at` and `closed_at` are Unix seconds; 0 is never."""

@@ -1,4 +1,4 @@
-"""The three sample apps, running: each on a loopback port of its own, all in the demo's process."""
+"""The three sample apps and the ledger, running: each on a loopback port of its own, all in the demo's process."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -7,6 +7,7 @@ from typing import Any
 
 from limen.core.errors import Unavailable
 from limen.services.demo.identity import Verifier
+from limen.services.demo.ledger import LedgerServer
 from limen.services.demo.payroll import Payroll
 from limen.services.demo.tool import Tool
 from limen.services.demo.web import AppServer
@@ -16,7 +17,7 @@ JWKS_PATH = "/.well-known/limen/jwks.json"
 
 
 class SampleApps:
-    """wiki, payroll and tool. They listen once this is made, and answer once `start` is called.
+    """wiki, payroll, tool, and the ledger, which is no web app. They listen once this is made, and answer once `start` is called.
 
     Args:
         folder: where the wiki keeps its pages.
@@ -31,20 +32,26 @@ class SampleApps:
             "payroll": AppServer(Payroll(Verifier("payroll", fetch)).answer),
             "tool": AppServer(Tool(Verifier("tool", fetch)).answer),
         }
+        self._ledger = LedgerServer()
 
     @property
     def urls(self) -> Mapping[str, str]:
         """Return the upstream of each app, by name."""
         return {name: server.url for name, server in self._servers.items()}
 
+    @property
+    def services(self) -> Mapping[str, str]:
+        """Return the address of each service, by name."""
+        return {"ledger": self._ledger.address}
+
     def start(self) -> None:
         """Begin to answer."""
-        for server in self._servers.values():
+        for server in (*self._servers.values(), self._ledger):
             server.start()
 
     def stop(self) -> None:
-        """Stop all three."""
-        for server in self._servers.values():
+        """Stop all of them."""
+        for server in (*self._servers.values(), self._ledger):
             server.stop()
 
 

@@ -47,7 +47,7 @@ def run_demo(options: DemoOptions) -> None:
     auth_url = f"https://auth.{DOMAIN}:{system.port}"
     ca_file = root / "ca" / "ca.pem"
     apps = SampleApps(root, auth_url=auth_url, ca_file=ca_file)
-    write_bundle(root / "bundle", apps.urls)
+    write_bundle(root / "bundle", {**apps.urls, **apps.services})
     apps.start()
     ready = ready_content(
         domain=DOMAIN,
@@ -55,6 +55,7 @@ def run_demo(options: DemoOptions) -> None:
         ca_file=str(ca_file),
         auth_url=auth_url,
         apps={name: f"https://{name}.{DOMAIN}:{system.port}" for name in apps.urls},
+        services={name: f"{name}.{DOMAIN}:{system.port}" for name in apps.services},
         people=people,
         pid=os.getpid(),
         state_dir=str(root),
@@ -121,7 +122,7 @@ async def _play(system: System, ready: dict[str, Any], options: DemoOptions) -> 
     if options.as_json:
         typer.echo(msgspec.json.encode(scenes).decode())
     else:
-        typer.echo("\nAll five scenes went as they should.")
+        typer.echo("\nAll six scenes went as they should.")
 
 
 async def _apply_own_bundle(system: System) -> None:

@@ -9,17 +9,17 @@ from string import Template
 DOMAIN = "limen.localhost"
 
 
-def demo_bundle(upstreams: Mapping[str, str]) -> dict[str, str]:
-    """Return the bundle's files by relative path. `upstreams` has the address of each app."""
+def demo_bundle(places: Mapping[str, str]) -> dict[str, str]:
+    """Return the bundle's files by relative path. `places` has the address of each app and service."""
     return {
-        path: Template(text).substitute(upstreams) if path == "limen.yaml" else text
+        path: Template(text).substitute(places) if path == "limen.yaml" else text
         for path, text in _texts(files("limen.services.demo") / "bundle", "")
     }
 
 
-def write_bundle(folder: Path, upstreams: Mapping[str, str]) -> None:
+def write_bundle(folder: Path, places: Mapping[str, str]) -> None:
     """Write the bundle into `folder`, over what is there: ports change from start to start."""
-    for path, text in demo_bundle(upstreams).items():
+    for path, text in demo_bundle(places).items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, "utf-8")

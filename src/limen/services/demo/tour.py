@@ -1,4 +1,4 @@
-"""The tour: five scenes of zero trust, played with real requests through the gateway.
+"""The tour: six scenes of zero trust, played with real requests through the gateway.
 
 Each scene says what it did, in whose name, what the answer was, how long it took, and the id of the
 decision; each decision is then derived again from the journal.
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from limen.api.client import AdminClient
-from limen.core.errors import LimenError
+from limen.core.errors import LimenError, Refused
 from limen.services.demo.traveller import Answer, Traveller
 from limen.services.state import StateDir
 
@@ -20,6 +20,7 @@ ENDED_WITHIN_S = 10.0
 CURE_WITHIN_S = (
     20.0  # the process that finds cures starts with the first denial: on a busy machine not at once
 )
+TICK_WITHIN_S = 10.0
 Say = Callable[[str], None]
 
 
@@ -86,20 +87,26 @@ Play = Callable[[Stage, Traveller], None]
 
 
 def play_tour(ready: Mapping[str, Any], say: Say = print) -> tuple[Scene, ...]:
-    """Play all five scenes against the system that the ready file describes.
+    """Play all six scenes against the system that the ready file describes.
 
     Raises:
         LimenError: something did not go as it should; the message says what.
     """
     stage = Stage(ready, say)
     scenes = []
-    with Traveller(ready) as nobody, Traveller(ready, "ada") as ada, Traveller(ready, "grace") as grace:
+    with (
+        Traveller(ready) as nobody,
+        Traveller(ready, "ada") as ada,
+        Traveller(ready, "grace") as grace,
+        Traveller(ready, "linus") as linus,
+    ):
         scenes_of: tuple[tuple[str, Play, Traveller], ...] = (
             ("Nobody is signed in", no_session, nobody),
             ("Grace signs in and reads the wiki", allowed, grace),
             ("Ada is denied, and told why", denied, ada),
             ("Payroll wants more of Grace", step_up, grace),
             ("Grace's session ends while she reads", ended, grace),
+            ("A stream is open, and its reason ends", cut, linus),
         )
         for number, (title, play, who) in enumerate(scenes_of, start=1):
             say(f"\n{number}. {title}")
@@ -181,3 +188,60 @@ def ended(stage: Stage, grace: Traveller) -> None:
     stage.expect(answer, 302, "an operator ended her sessions: on to sign-in")
     stage.expect(grace.ask(url, script=True), 401, "and her page's script is told")
     stage.say(f"   shut {closed_ms:.0f} ms after the operator's command was answered")
+
+
+def cut(stage: Stage, linus: Traveller) -> None:
+    """Somebody watches a live page; the moment he is quarantined, the open stream ends with its reason."""
+    live = f"{stage.apps['wiki']}/live"
+    linus.sign_in(live)
+    stage.expect(linus.ask(live), 200, "the wiki's live page is open to Linus")
+    with linus.hold(f"{live}/ticks") as stream:
+        if not stream.wait_tick(TICK_WITHIN_S):
+            raise TourFailed("The live page's stream brought nothing.")
+        stage.say("   its stream is held open, and brings a moment each second")
+        committed_at = stand(stage, linus.username, quarantined=True)
+        try:
+            if not stream.ended.wait(ENDED_WITHIN_S):
+                raise TourFailed("The stream outlived the quarantine.")
+            cut_ms = (stream.ended_at - committed_at) * 1000
+            stage.say(
+                f"   an operator quarantined him: the open stream ended in {cut_ms:.1f} ms, by the decision"
+            )
+            note_flip(stage, linus.username)
+            stage.expect(linus.ask(live), 403, "and his next click says so")
+        finally:
+            stand(stage, linus.username, quarantined=False)
+    open_again(stage, linus, f"{live}/ticks")
+
+
+def stand(stage: Stage, username: str, *, quarantined: bool) -> float:
+    """Quarantine somebody, or release them; return when that was committed."""
+    body = {"quarantined": quarantined, "reason": "the tour"}
+    _, headers = stage.operator.send_for_headers("PATCH", f"/v1/people/{username}", json=body)
+    return float(headers["x-limen-committed-at"])
+
+
+def note_flip(stage: Stage, username: str) -> None:
+    """Note the decision that ended somebody's stream, as the journal tells of it."""
+    asked_at = time.perf_counter()
+    while time.perf_counter() - asked_at < ENDED_WITHIN_S:
+        rows = stage.operator.get("/v1/events", kind="stream.ended", actor=username, since_s=60, limit=1)
+        if rows:
+            stage.note(str(rows[-1]["data"]["decision_id"]))
+            return
+    raise TourFailed(f"The journal has no word of the end of {username}'s stream.")
+
+
+def open_again(stage: Stage, linus: Traveller, url: str) -> None:
+    """Open the stream again once the release has reached the gateway."""
+    released_at = time.perf_counter()
+    while True:
+        try:
+            with linus.hold(url) as stream:
+                if not stream.wait_tick(TICK_WITHIN_S):
+                    raise TourFailed("The stream was opened again, and brings nothing.")
+                break
+        except Refused:
+            if time.perf_counter() - released_at > ENDED_WITHIN_S:
+                raise
+    stage.say("   released, he opens it again")

@@ -1,7 +1,9 @@
 """One person with one browser and one passkey, on the way through the demo's apps."""
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
@@ -18,6 +20,7 @@ from limen.services.form_client import FormClient
 
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
 SCRIPT = {"Accept": "application/json", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
+OK = 200
 DECISION_HEADER = "x-limen-decision-id"
 
 
@@ -31,6 +34,36 @@ class Answer(msgspec.Struct, frozen=True):
     challenge: str
     page: PageSeen
     problem: Mapping[str, Any]
+
+
+class HeldStream:
+    """A stream that is being read.
+
+    Attributes:
+        ended: set once the last byte has come, at `ended_at` (Unix seconds).
+    """
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self.ended = threading.Event()
+        self.ended_at = 0.0
+        self._answer = answer
+        self._ticks = threading.Semaphore(0)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def wait_tick(self, timeout_s: float) -> bool:
+        """Return once another event has come, or False when none came in time."""
+        return self._ticks.acquire(timeout=timeout_s)
+
+    def _read(self) -> None:
+        try:
+            for line in self._answer.iter_lines():
+                if line.startswith("data:"):
+                    self._ticks.release()
+        except httpx.HTTPError:
+            pass  # cut, not finished: the gateway resets what it ends
+        finally:
+            self.ended_at = time.time()
+            self.ended.set()
 
 
 class Traveller:
@@ -65,6 +98,19 @@ class Traveller:
             page,
             answer.json() if kind.startswith("application/problem+json") else {},
         )
+
+    @contextmanager
+    def hold(self, url: str) -> Iterator[HeldStream]:
+        """Open a stream of server-sent events, as a page's own script does, and read it in a thread.
+
+        Raises:
+            Refused: it is not open to this person.
+        """
+        headers = {**SCRIPT, "Accept": "text/event-stream"}
+        with self._browser.http.stream("GET", url, headers=headers) as answer:
+            if answer.status_code != OK:
+                raise Refused(f"{urlsplit(url).path} was answered with {answer.status_code}.")
+            yield HeldStream(answer)
 
     def follow(self, url: str) -> PageSeen:
         """Go to `url` and wherever it leads; return the page at the end."""

@@ -4,7 +4,8 @@ They play other people's apps, so nothing of Limen's own pages is in them.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,8 @@ from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
+
+from limen.services.demo.websocket import WebSocket, accept_key
 
 BODY_BYTES_MAX = 256 * 1024
 DISCARDED_BYTES_MAX = 4 * BODY_BYTES_MAX  # of a body that is too large, read and dropped
@@ -50,7 +53,21 @@ class Response(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = msgspec.field(default_factory=PAGE_HEADERS.copy)
 
 
-Answer = Callable[[Request], Response]
+class Streamed(msgspec.Struct, frozen=True):
+    """An answer that goes on: `parts` until they end, or nobody reads them any more."""
+
+    parts: Iterator[bytes]
+    headers: Mapping[str, str]
+
+
+class Talk(msgspec.Struct, frozen=True):
+    """A WebSocket: `converse` has it to itself."""
+
+    converse: Callable[[WebSocket], None]
+
+
+Reply = Response | Streamed | Talk
+Answer = Callable[[Request], Reply]
 
 
 def see_other(path: str) -> Response:
@@ -124,7 +141,14 @@ def _listener(answer: Answer) -> type[BaseHTTPRequestHandler]:
             path = unquote(urlsplit(self.path).path)
             headers = {name.lower(): value for name, value in reversed(self.headers.items())}
             form = {name: values[0] for name, values in parse_qs(body, keep_blank_values=True).items()}
-            self._send(answer(Request(self.command, path, headers, form)))
+            reply = answer(Request(self.command, path, headers, form))
+            match reply:
+                case Response():
+                    self._send(reply)
+                case Streamed():
+                    self._stream(reply)
+                case Talk():
+                    self._talk(reply, headers.get("sec-websocket-key", ""))
 
         do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _take  # noqa: N815
 
@@ -137,6 +161,36 @@ def _listener(answer: Answer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
+
+        def _stream(self, reply: Streamed) -> None:
+            self.send_response(200)
+            for name, value in (*reply.headers.items(), ("Transfer-Encoding", "chunked")):
+                self.send_header(name, value)
+            self.end_headers()
+            self.close_connection = True
+            with suppress(ConnectionError):  # the reader has left
+                for part in reply.parts if self.command != "HEAD" else ():
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+                    self.wfile.flush()
+
+        def _talk(self, reply: Talk, key: str) -> None:
+            if self.headers.get("Upgrade", "").lower() != "websocket" or not key:
+                self._send(text_page("Only WebSockets", "Here one talks, with a WebSocket.", 426))
+                return
+            self.send_response(101)
+            upgrade = {
+                "Connection": "Upgrade",
+                "Upgrade": "websocket",
+                "Sec-WebSocket-Accept": accept_key(key),
+            }
+            for name, value in upgrade.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.flush()
+            self.close_connection = True
+            self.connection.settimeout(None)  # the gateway knows how long it may say nothing
+            with suppress(ConnectionError):
+                reply.converse(WebSocket(self.rfile, self.wfile))
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Say nothing: the gateway has the log."""

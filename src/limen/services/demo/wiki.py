@@ -5,10 +5,23 @@ header that the proxy in front of it sets (`Remote-User`, as behind Authelia).
 """
 
 import re
+import time
 from html import escape
 from pathlib import Path
 
-from limen.services.demo.web import Request, Response, html_page, read_style, see_other, text_page
+import msgspec
+
+from limen.services.demo import coffee
+from limen.services.demo.web import (
+    PAGE_HEADERS,
+    Reply,
+    Request,
+    Response,
+    html_page,
+    read_style,
+    see_other,
+    text_page,
+)
 
 TEXT_MAX = 20_000  # characters of one page
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -56,7 +69,7 @@ class Wiki:
             if not (folder / f"{slug}.txt").exists():
                 self._save(slug, text)
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: Request) -> Reply:
         """Answer one request."""
         visitor = request.headers.get("remote-name") or request.headers.get("remote-user")
         if not visitor:
@@ -70,6 +83,8 @@ class Wiki:
                 return self._show(request, slug, visitor)
             case ["edit", slug] if _SLUG.fullmatch(slug) and request.method != "POST":
                 return self._edit(request, slug, visitor)
+            case ["live", *part]:
+                return self._live(request, part, visitor)
         return text_page("No such page", "The wiki has pages under /page/, named with a-z, 0-9 and -.", 404)
 
     def _show(self, request: Request, slug: str, visitor: str) -> Response:
@@ -96,11 +111,27 @@ class Wiki:
         self._save(slug, text.replace("\r\n", "\n"))
         return see_other(f"/page/{slug}")
 
+    def _live(self, request: Request, part: list[str], visitor: str) -> Reply:
+        match part:
+            case []:
+                page = self._page(request, "live", coffee.live_markup(time.time()), visitor)
+                policy = {"Content-Security-Policy": coffee.LIVE_CSP}
+                return msgspec.structs.replace(page, headers={**page.headers, **policy})
+            case ["live.js"]:
+                kind = {"Content-Type": "text/javascript; charset=utf-8"}
+                return Response(coffee.SCRIPT, headers={**PAGE_HEADERS, **kind})
+            case ["ticks"]:
+                return coffee.ticks()
+            case ["words"]:
+                return coffee.display()
+        return text_page("No such page", "What is live is under /live.", 404)
+
     def _page(self, request: Request, slug: str, body: str, visitor: str, *, status: int = 200) -> Response:
         links = " ".join(
             f'<a href="/page/{name}"{" aria-current=page" if name == slug else ""}>{name}</a>'
             for name in sorted(path.stem for path in self._folder.glob("*.txt"))[:50]
         )
+        links += f' <a href="/live"{" aria-current=page" if slug == "live" else ""}>live</a>'
         return html_page(
             f"{slug} · wiki",
             STYLE,
