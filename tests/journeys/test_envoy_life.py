@@ -89,7 +89,7 @@ def test_a_port_that_is_taken_is_named_in_the_error() -> None:
             rig.envoy = rig.call(lambda: EnvoySupervisor(rig.settings, rig.certificates, SystemClock()))
             rig.run(rig.envoy.start(rig.catalogue))
             with pytest.raises(Unavailable) as refused:
-                rig.run(rig.envoy.wait_ready(1.0))
+                rig.run(rig.envoy.wait_ready(3.0))
         assert str(rig.port) in refused.value.message
         assert "in use" in refused.value.message.lower()
         # Once the port is free, it is taken without anybody's help: a predecessor may be slow to end.

@@ -1,10 +1,12 @@
-"""JupyterLab as it comes from PyPI, behind Limen: plain HTTP works unmodified, live parts are refused."""
+"""JupyterLab as it comes from PyPI, behind Limen: pages, contents, kernels and terminals work unmodified."""
 
+import json
 import os
 import re
 import secrets
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +15,7 @@ import httpx
 import pytest
 from demo_rig import Demo
 from journey_rig import PASSWORD, Person, add_apps, new_person, sign_in, wait_until
+from live_rig import Refused, WebSocket, events, ordered, wait_streams
 
 from limen.services.form_client import FormClient
 from limen.services.system import free_port
@@ -173,18 +176,69 @@ def test_who_may_only_read_cannot_write_whatever_jupyter_would_say(demo: Demo, l
         assert not (lab.folder / "ken.txt").exists()
 
 
-def test_its_live_connections_are_refused_until_limen_can_end_them(
+def live(demo: Demo, client: FormClient, lab: Lab, path: str) -> WebSocket:
+    """Open a WebSocket as Jupyter's own page does."""
+    request = client.http.build_request("GET", f"{lab.url}/{path}")
+    headers = {"Origin": lab.url, "Cookie": request.headers["cookie"]}
+    return WebSocket(demo, f"{lab.url}/{path}", headers)
+
+
+def run_cell(kernel: WebSocket, code: str) -> str:
+    """Run code in a kernel, by Jupyter's messaging protocol; return what it printed."""
+    message = uuid.uuid4().hex
+    header = {
+        "msg_id": message,
+        "msg_type": "execute_request",
+        "session": "s",
+        "username": "",
+        "version": "5.3",
+    }
+    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False}
+    request = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
+    kernel.send(json.dumps({**request, "channel": "shell"}))
+    printed = ""
+    while (text := kernel.receive()) is not None:
+        told = json.loads(text)
+        if told["parent_header"].get("msg_id") != message:
+            continue
+        if told["msg_type"] == "stream":
+            printed += told["content"]["text"]
+        elif told["msg_type"] == "status" and told["content"]["execution_state"] == "idle":
+            return printed
+    raise AssertionError(f"the kernel's connection ended after {printed!r}")
+
+
+def test_a_kernel_runs_a_cell_and_a_terminal_a_command_and_both_end_with_the_persons_access(
     browser: FormClient, lab: Lab, demo: Demo
 ) -> None:
-    upgrade = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }
-    refused = api(browser, lab, "GET", "events/subscribe", headers=upgrade)
-    assert refused.status_code == 403
-    assert api(browser, lab, "GET", "contents").status_code == 200, "the rest goes on"
+    kernel_id = api(browser, lab, "POST", "kernels").json()["id"]
+    terminal = api(browser, lab, "POST", "terminals").json()["name"]
+    with (
+        live(demo, browser, lab, f"api/kernels/{kernel_id}/channels?session_id=s") as kernel,
+        live(demo, browser, lab, f"terminals/websocket/{terminal}") as shell,
+    ):
+        assert run_cell(kernel, "print('six times seven is', 6 * 7)") == "six times seven is 42\n"
+        shell.send(json.dumps(["stdin", "echo the-answer-is-$((6*7))\r"]))
+        seen = ""
+        while "the-answer-is-42" not in seen:
+            told = json.loads(shell.receive() or "null")
+            assert told is not None, f"the terminal ended after {seen!r}"
+            seen += told[1] if told[0] == "stdout" else ""
+        rows = wait_streams(demo, 2, user="jane", resource="jupyter")
+        assert {row["protocol"] for row in rows} == {"websocket"}
+
+        ordered(demo, "user", "suspend", "jane", "--reason", "a test")
+        ends = [kernel.read_to_end(), shell.read_to_end()]
+    (suspended,) = events(demo, "person.suspended", "--target", "jane")
+    took = [at - suspended["at"] for at in ends]
+    print("Jupyter's WebSockets ended in ms:", [round(one * 1000) for one in took])
+    assert max(took) < 1.0
+    with pytest.raises(Refused) as refused:
+        live(demo, browser, lab, f"api/kernels/{kernel_id}/channels")
+    assert refused.value.status == 401, "her sessions have ended"
+    kernels = httpx.get(f"{lab.direct}/api/kernels", trust_env=False, headers=lab.own()).json()
+    assert [one["id"] for one in kernels] == [kernel_id], "what it runs goes on; only she is out"
+    ordered(demo, "user", "release", "jane", "--reason", "a test")
 
 
 def test_without_a_limen_session_jupyters_own_token_opens_nothing(demo: Demo, lab: Lab) -> None:

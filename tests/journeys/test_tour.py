@@ -65,9 +65,10 @@ def test_the_tour_plays_six_scenes_and_leaves_no_process_behind(folder: Path, ma
     assert [sorted(set(found)) for found in verdicts[:4]] == [[], ["allow"], ["deny"], ["allow", "deny"]]
     assert "what would open it: " in scenes[2]
     assert "on to sign-in" in scenes[4]
-    assert re.search(r"the open stream ended in \d+\.\d ms", scenes[5])
+    assert re.search(r"the gateway ended the open stream in \d+\.\d ms", scenes[5])
     assert re.search(r"decision \w+: deny QUARANTINED, derived again: agrees", scenes[5])
     assert "released, he opens it again" in scenes[5]
+    assert "Traceback" not in done.stderr, done.stderr
     assert marked_processes(mark) == {}
 
 

@@ -39,6 +39,8 @@ USER_CODE_LENGTH = 8  # 20^8: at the throttle's pace nobody meets a code that li
 WAITING_PER_ADDRESS_MAX = 20
 WAITING_MAX = 1_000
 CLIENT_NAME_MAX = 64
+QUOTES = frozenset("\"'`´‘’‚‛“”„‟‹›«»")
+"""A program's name is shown in quotes before the address that it asks from: it may not end them itself."""
 STATE_MAX = 512
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -151,11 +153,12 @@ class ConnectDesk:
         code = Secret(secrets.token_urlsafe(32))
         letters = (secrets.choice(USER_CODE_LETTERS) for _ in range(USER_CODE_LENGTH))
         user_code = "".join(letters)
-        name = "".join(c for c in client if c.isprintable())[:CLIENT_NAME_MAX] or "a program"
+        name = "".join(c for c in client if c.isprintable() and c not in QUOTES)[:CLIENT_NAME_MAX]
         with self._desk.ledger.store.transaction("limen", "begin a device flow") as tx:
             devices.purge_devices(tx.connection, tx.now)
-            waiting = devices.count_waiting(tx.connection, ip, tx.now)
-            if waiting.address >= WAITING_PER_ADDRESS_MAX or waiting.all >= WAITING_MAX:
+            waiting = [throttle.address_network(one) for one in devices.list_waiting(tx.connection, tx.now)]
+            near = waiting.count(throttle.address_network(ip))
+            if near >= WAITING_PER_ADDRESS_MAX or len(waiting) >= WAITING_MAX:
                 raise OAuthError("Too many programs wait to be signed in.", code="slow_down")
             devices.add_device(
                 tx.connection,
@@ -163,7 +166,7 @@ class ConnectDesk:
                     code_hash=_digest(code.reveal()),
                     user_code=user_code,
                     state="pending",
-                    client=name,
+                    client=name.strip() or "a program",
                     ip=ip,
                     created_at=tx.now,
                     expires_at=tx.now + DEVICE_CODE_S,
@@ -179,7 +182,7 @@ class ConnectDesk:
             Conflict: this person has guessed too often.
         """
         with self._desk.ledger.store.transaction(session.person, "look up a device code") as tx:
-            charges = ((f"device:{session.person}", throttle.CODE),)
+            charges = _guesses(session)
             if self._desk.charge(tx.connection, charges) > 0:
                 raise Conflict("Too many codes were tried.", remedy="Wait a minute, then type it again.")
             found = devices.find_pending(tx.connection, parse_user_code(typed), tx.now)
@@ -192,11 +195,18 @@ class ConnectDesk:
         return found
 
     def answer_device(self, session: Session, typed: str, *, approve: bool) -> bool:
-        """Store a person's answer; return whether a program still waited for it."""
+        """Store a person's answer; return whether a program still waited for it.
+
+        A code that is answered without having been looked up first is a guess like any other.
+        """
+        charges = _guesses(session)
         with self._desk.ledger.entry(session.person, "answer a device code", ip=session.ip) as entry:
+            if self._desk.charge(entry.tx.connection, charges) > 0:
+                return False
             found = devices.find_pending(entry.tx.connection, parse_user_code(typed), entry.tx.now)
             if found is None:
                 return False
+            self._desk.forgive(entry.tx.connection, charges)
             state = "approved" if approve else "denied"
             answered = devices.answer_device(
                 entry.tx.connection, found, state, session.id if approve else None
@@ -242,6 +252,11 @@ class ConnectDesk:
     def revoke(self, token: str) -> None:
         """End a program's token; one that is not good is as good as ended (RFC 7009 §2.2)."""
         self._sessions.end_program(token)
+
+
+def _guesses(session: Session) -> tuple[throttle.Charge, ...]:
+    """Return the bucket of a person's guesses at user codes."""
+    return ((f"device:{session.person}", throttle.CODE),)
 
 
 def _is_loopback(uri: str) -> bool:

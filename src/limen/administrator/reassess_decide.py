@@ -117,7 +117,7 @@ class Redecider:
         decision = self._decide(question, facts, look.active.policies)
         if not decision.allowed:
             return _ended_by(decision, question, facts)
-        deadline_at = next_look(decision, now, min(look.max_at, token.expires_at))
+        deadline_at = next_look(decision, facts, now, min(look.max_at, token.expires_at))
         return _keep(look, token.id, facts, deadline_at)
 
     def _public(self, look: _Look) -> Keep | End:
@@ -155,12 +155,23 @@ class Redecider:
         return self._places[1].find(stream)
 
 
-def next_look(decision: Decision, now: Instant, latest: Instant) -> Instant:
-    """Return the first instant at which an allowed stream must be decided again (law R3)."""
+def next_look(decision: Decision, facts: Facts, now: Instant, latest: Instant) -> Instant:
+    """Return the first instant at which an allowed stream must be decided again (law R3).
+
+    Where a policy reads time so that no edge can be named, the decision has no other deadline either:
+    what ends within that second is taken from the facts.
+    """
     edge = decision.deadline_at
     if edge is None:
         return latest
-    return min(latest, edge if edge > now else now + AGAIN_EVERY_S)
+    if edge > now:
+        return min(latest, edge)
+    ends = [latest, now + AGAIN_EVERY_S, *(grant.expires_at for grant in facts.grants)]
+    if facts.session is not None:
+        ends.append(facts.session.expires_at)
+    if facts.subject is not None and facts.subject.expires_at is not None:
+        ends.append(facts.subject.expires_at)
+    return min(end for end in ends if end > now)
 
 
 def _is_good(token: AppSessionFact, stream: LiveStream, now: Instant) -> bool:

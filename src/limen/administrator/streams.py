@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 ENDED_MAX = 10_000  # endings that are remembered, so that a client can ask why it was cut
+"""As many again of streams that ended by themselves: these cost their client nothing to bring about, so
+they are kept apart, and a flood of them forgets no cut."""
 
 K = TypeVar("K")
 Watcher = Callable[[LiveStream], None]
@@ -72,7 +74,8 @@ class Streams:
         self._clock = clock
         self._ended_max = ended_max
         self._live: dict[str, LiveStream] = {}
-        self._ended: dict[str, Ended] = {}
+        self._cut: dict[str, Ended] = {}
+        self._finished: dict[str, Ended] = {}
         self._subjects: Counter[EntityRef | None] = Counter()
         self._resources: Counter[EntityRef] = Counter()
         self._watchers: list[tuple[Watcher, Watcher]] = []
@@ -145,7 +148,8 @@ class Streams:
         self.index.take(stream_id, stream.reads, question.session_id, stream.token_hash)
         _less(self._subjects, question.subject)
         _less(self._resources, question.resource)
-        self._ended[stream_id] = Ended(
+        kept = self._finished if ending.cause is Cause.FINISHED else self._cut
+        kept[stream_id] = Ended(
             stream_id,
             stream.token_hash,
             ending.cause,
@@ -153,8 +157,8 @@ class Streams:
             self._clock.now(),
             ending.decision_id,
         )
-        if len(self._ended) > self._ended_max:
-            del self._ended[next(iter(self._ended))]
+        if len(kept) > self._ended_max:
+            del kept[next(iter(kept))]
         for _, removed in self._watchers:
             removed(stream)
         return stream
@@ -191,7 +195,7 @@ class Streams:
 
     def ended(self, stream_id: str) -> Ended | None:
         """Return how a stream ended, while that is remembered."""
-        return self._ended.get(stream_id)
+        return self._cut.get(stream_id) or self._finished.get(stream_id)
 
     # --- what changes while a stream lives ---------------------------------------------------------
 

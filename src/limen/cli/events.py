@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from limen.cli.decisions import parse_duration
-from limen.cli.output import JsonOption, StateOption, connect, print_rows
+from limen.cli.output import JsonOption, StateOption, connect, print_rows, render_cell
 
 app = typer.Typer(no_args_is_help=True, help="Events: changes, sign-ins, sessions, streams.")
 
@@ -17,7 +17,7 @@ COLUMNS = {
     "TARGET": "target",
     "WHY": "reason",
     "WHAT": "data",
-    "BY": "node",
+    "NODE": "node",
 }
 
 
@@ -46,5 +46,12 @@ def list_events(
 
 def _readable(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row as the table shows it: what has no value is left out of the last column."""
-    data = {name: value for name, value in row["data"].items() if value not in ("", None, [], {})}
-    return {**row, "data": data}
+    return {**row, "data": _brief(row["data"])}
+
+
+def _brief(data: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in data.items() if value not in ("", None, [], {})}
+    return {
+        name: f"({render_cell(_brief(value))})" if isinstance(value, Mapping) else value
+        for name, value in given.items()
+    }

@@ -15,6 +15,7 @@ from limen.cli.output import (
     print_fields,
     print_json,
     print_rows,
+    render_instant,
 )
 
 app = typer.Typer(no_args_is_help=True, help="Live streams: list, show, end.")
@@ -60,7 +61,8 @@ def list_streams(
 @app.command()
 def show(stream: str, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show one live stream: whose, to what, since when, until when at most."""
-    print_fields(connect(state).get(f"/v1/streams/{stream}"), as_json=as_json)
+    row = connect(state).get(f"/v1/streams/{stream}")
+    print_fields(row if as_json else _fields(row), as_json=as_json)
 
 
 @app.command()
@@ -102,6 +104,27 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
         "age": render_age(row["age_s"]),
         "received": render_bytes(row["bytes_in"]),
         "sent": render_bytes(row["bytes_out"]),
+    }
+
+
+def _fields(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what `show` says, in the order in which people ask."""
+    told = f", as of {render_instant(row['bytes_at'])}" if row["bytes_at"] else ""
+    return {
+        "stream": row["id"],
+        "user": row["subject"],
+        "from": row["ip"],
+        "session": row["session"],
+        "resource": row["resource"],
+        "action": row["action"],
+        "protocol": row["protocol"],
+        "address": f"{row['host']}{row['path']}",
+        "gateway": row["gateway"],
+        "opened": f"{render_instant(row['opened_at'])}, {render_age(row['age_s'])} ago",
+        "received": f"{render_bytes(row['bytes_in'])}{told}",
+        "sent": f"{render_bytes(row['bytes_out'])}{told}",
+        "ends at latest": row["max_at"],
+        "decided again": row["deadline_at"],
     }
 
 

@@ -53,7 +53,11 @@ class ServiceGateway:
                     ssl=self._context,
                     server_hostname=self._place.host,
                 )
-                await link.ready
+                try:
+                    await link.ready
+                except BaseException:
+                    link.close()
+                    raise
         except (OSError, TimeoutError) as error:
             raise explain_network_error(error, self._place) from None
         return link

@@ -77,13 +77,15 @@ class GatewayLink(asyncio.BufferedProtocol):
         self._paused = False
         self._heard_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
+        self._leaving = False  # it said GOAWAY, or is closed
         self.ready: asyncio.Future[None] = self._loop.create_future()
-        self.leaving = False  # it said GOAWAY, or is closed
 
     # -- what the gateway's side asks
 
     async def carry(self, tunnel: Tunnel, authority: str, token: Secret[str]) -> Outcome:
         """Open a stream for a tunnel, and carry its bytes to the end."""
+        if self._leaving:
+            return NotTaken()
         try:
             stream_id = self._h2.get_next_available_stream_id()
             headers = [
@@ -93,7 +95,6 @@ class GatewayLink(asyncio.BufferedProtocol):
             ]
             self._h2.send_headers(stream_id, headers)
         except H2Error:
-            self.leaving = True
             return NotTaken()
         stream = GatewayStream(stream_id, self, tunnel, WINDOW_BYTES)
         self._streams[stream_id] = stream
@@ -107,7 +108,6 @@ class GatewayLink(asyncio.BufferedProtocol):
                 self.reset(stream_id)
             self._streams.pop(stream_id, None)
             self._waiting.pop(stream_id, None)
-            self._close_when_idle()
 
     def close(self) -> None:
         """End it; tunnels on it are lost."""
@@ -257,13 +257,12 @@ class GatewayLink(asyncio.BufferedProtocol):
 
     def _hear_goaway(self, said: GoAway) -> None:
         """Open no more; what it has taken lives on (RFC 9113 §6.8)."""
-        self.leaving = True
+        self._leaving = True
         if not self.ready.done():
             self.ready.set_result(None)
         for stream in list(self._streams.values()):
             if stream.id > said.last_stream_id:
                 stream.settle(NotTaken())
-        self._close_when_idle()
 
     def _flush(self) -> None:
         data = self._h2.data_to_send()
@@ -285,13 +284,9 @@ class GatewayLink(asyncio.BufferedProtocol):
         wait_s = PING_ANSWER_S if silent_s >= PING_AFTER_S else PING_AFTER_S - silent_s
         self._timer = self._loop.call_later(wait_s, self._look)
 
-    def _close_when_idle(self) -> None:
-        if self.leaving and not self._streams:
-            self._lose("The gateway ended this connection.")
-
     def _lose(self, sentence: str) -> None:
         """Close the connection, and settle everything that waits on it."""
-        self.leaving = True
+        self._leaving = True
         if self._timer is not None:
             self._timer.cancel()
         if self._transport is not None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
-from limen.connect.outcomes import Outcome
+from limen.connect.outcomes import Finished, Outcome
 from limen.connect.tunnel import Tunnel
 from limen.core.errors import Conflict, Invalid, Refused
 
@@ -96,8 +96,6 @@ async def serve_port(
 
 def finish(tunnel: Tunnel, outcome: Outcome) -> None:
     """Close the local side as its outcome demands (law N4)."""
-    from limen.connect.outcomes import Finished
-
     if isinstance(outcome, Finished):
         tunnel.close()
     else:
@@ -138,15 +136,8 @@ async def serve_stdio(carry: Carry) -> Outcome:
     writer.start()
     outcome = await carry(tunnel)
     finish(tunnel, outcome)
-    await asyncio.to_thread(writer.join, LAST_BYTES_S if near_was_cut(outcome) else None)
+    await asyncio.to_thread(writer.join, None if isinstance(outcome, Finished) else LAST_BYTES_S)
     return outcome
-
-
-def near_was_cut(outcome: Outcome) -> bool:
-    """Whether the local side need not wait for its last bytes."""
-    from limen.connect.outcomes import Finished
-
-    return not isinstance(outcome, Finished)
 
 
 def pump_in(source: int, far: socket.socket) -> None:

@@ -1,7 +1,5 @@
 """Device codes at rest (RFC 8628): a program asks, a person with a browser answers."""
 
-from typing import NamedTuple
-
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -21,13 +19,6 @@ class DeviceCode(msgspec.Struct, frozen=True):
     expires_at: Instant
     session: str | None = None
     polled_at: Instant | None = None
-
-
-class Waiting(NamedTuple):
-    """How many requests wait: from one address, and from all."""
-
-    address: int
-    all: int
 
 
 def add_device(connection: Connection, row: DeviceCode) -> None:
@@ -72,11 +63,10 @@ def spend_device(connection: Connection, row: DeviceCode) -> bool:
     return gone.rowcount == 1
 
 
-def count_waiting(connection: Connection, ip: str, now: Instant) -> Waiting:
-    """Return how many requests wait for an answer."""
+def list_waiting(connection: Connection, now: Instant) -> tuple[str, ...]:
+    """Return the address of each request that waits for an answer."""
     query = select(device_code.c.ip).where(device_code.c.state == "pending", device_code.c.expires_at > now)
-    rows = connection.scalars(query).all()
-    return Waiting(sum(row == ip for row in rows), len(rows))
+    return tuple(connection.scalars(query))
 
 
 def purge_devices(connection: Connection, now: Instant) -> int:

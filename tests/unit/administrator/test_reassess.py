@@ -321,6 +321,16 @@ def test_time_that_no_edge_can_be_named_for_is_looked_at_each_second() -> None:
     assert not world.is_live(stream)
 
 
+def test_r3_what_ends_within_that_second_is_not_a_second_late() -> None:
+    world = ReassessWorld()
+    odd = (
+        '@id("odd") @reason("x.") forbid(principal, action, resource)'
+        ' when { context.now.offset(duration("-1h")) > datetime("2027-01-15T08:00:00Z") };\n'
+    )
+    world.commit(bundle_fact(guardrails=FACTOR + odd), person(expires_at=NOW + 0.25))
+    assert world.open().deadline_at == NOW + 0.25
+
+
 # --- order, records, measurements ----------------------------------------------------------------
 
 

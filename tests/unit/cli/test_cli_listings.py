@@ -14,6 +14,7 @@ LISTINGS = {
     "secret list": "NAME",
     "policy history": "SERIAL",
     "decisions search": "VERDICT",
+    "event list": "KIND",
 }
 SHOWN = {
     "status": "bundle",
@@ -101,7 +102,7 @@ def test_a_decision_is_shown_and_derived_again(system: Limen) -> None:
     rows = json.loads(system("decisions", "search", "--resource", "limen/people", "--json").out)
     shown = system("decisions", "show", rows[-1]["id"])
     assert shown.code == 0
-    assert shown.out.splitlines()[-1].startswith("derived    allow PERMITTED: agrees")
+    assert shown.out.splitlines()[-1].startswith("derived     allow PERMITTED: agrees")
     assert json.loads(system("decisions", "show", rows[-1]["id"], "--json").out)["agrees"] is True
 
 

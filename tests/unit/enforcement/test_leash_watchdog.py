@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from limen.enforcement.leash.watchdog import EXIT_CODE, Watchdog
+from limen.enforcement.leash.watchdog import EXIT_CODE, TICK_S, Watchdog
 
 WAIT_S = 20.0
 
@@ -69,7 +69,7 @@ def test_patience_has_an_end() -> None:
 
 CHILD = """
 import asyncio, sys
-from limen.enforcement.leash.watchdog import TICK_S, Watchdog
+from limen.enforcement.leash.watchdog import Watchdog
 async def main():
     watchdog = Watchdog(stall_s=1.0, frozen_s=float(sys.argv[2]))
     watchdog.start()

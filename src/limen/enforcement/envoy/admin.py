@@ -1,5 +1,6 @@
 """Envoy's administration, on its Unix socket: is it ready, what did it take, what did it refuse."""
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -45,8 +46,10 @@ class EnvoyAdmin:
         await self._client.aclose()
 
     async def ready(self) -> bool:
-        """Return whether Envoy has all of its configuration and listens."""
-        return await self._live() and await self._listeners() > 0
+        """Return whether Envoy has all of its configuration and listens. One that has just ended does not."""
+        with contextlib.suppress(Unavailable):
+            return await self._live() and await self._listeners() > 0
+        return False
 
     async def deaf(self) -> bool:
         """Return whether Envoy runs and will never listen: it could not bind, and does not try again."""

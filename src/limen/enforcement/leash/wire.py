@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from envoy.service.ext_proc.v3 import external_processor_pb2
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from limen.core.errors import Invalid
 from limen.enforcement.check.answer import Answer, Header

@@ -4,39 +4,96 @@ import asyncio
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import msgspec
 
 from limen.api.client import AdminClient
 from limen.core.errors import Invalid
 from limen.engine.starter import starter_files
 from limen.services.conformance import bundle
-from limen.services.conformance.cells import CELLS
-from limen.services.conformance.people import Enroller
+from limen.services.conformance.bundle import Twist
+from limen.services.conformance.cells import CELLS, Cell, Since, World, since
+from limen.services.conformance.doors import answer, certificate, make_door, wait_for, wait_served
+from limen.services.conformance.people import Enroller, Holder
 from limen.services.conformance.report import Report
 from limen.services.conformance.run import Options, Run, Say, Task
 from limen.services.conformance.streams import Door
-from limen.services.conformance.system import Origin, PrivateSystem, RunningWorld, make_door
+from limen.services.conformance.system import Origin, PrivateSystem, RunningWorld
 from limen.services.state import StateDir
 from limen.services.system import free_port
 
 DOMAIN = f"{bundle.NAME}.localhost"
-ROTATION_WAIT_S = 12.0  # the gateway looks at its certificate files each 10 s
+AGE_S = 1.25  # what is known is as old as the last ping, one a second
 
 
-def revoke_private(gateways: int, streams: int, say: Say) -> Report:
-    """Make a system of control and `gateways` gateways, run on it, and throw it away."""
+class Served(msgspec.Struct, frozen=True):
+    """A system made for a run, with the run's bundle in force."""
+
+    system: PrivateSystem
+    world: RunningWorld
+    origin: Origin
+    doors: tuple[Door, ...]
+
+    def enroller(self) -> Enroller:
+        """Return what makes people."""
+        return _enroller(self.world, self.doors, self.system.ca_file)
+
+
+@contextlib.contextmanager
+def private_system(
+    gateways: int,
+    *,
+    environ: Mapping[str, str] | None = None,
+    gateway_environ: Mapping[str, str] | None = None,
+    lines: Callable[[int], Sequence[str]] = lambda _port: (),
+    prepare: Callable[[Path], object] = lambda _root: None,
+) -> Iterator[Served]:
+    """Make a system of control and `gateways` gateways, and throw it away.
+
+    Args:
+        environ: of control, beside this process's own.
+        gateway_environ: of the gateways.
+        lines: from control's port for gateways, HOST:PORT at which those that join reach it.
+        prepare: is called with the system's folder before anything is started.
+    """
     with tempfile.TemporaryDirectory(prefix="limen-conformance-") as folder, contextlib.ExitStack() as stack:
         origin = Origin()
         stack.callback(origin.close)
-        ports = tuple(free_port("127.0.0.1") for _ in range(gateways + 1))
-        system = stack.enter_context(PrivateSystem(Path(folder), gateways, ports))
+        ports = tuple(free_port("127.0.0.1") for _ in range(gateways))
+        line_port = free_port("127.0.0.1")
+        prepare(Path(folder))
+        system = stack.enter_context(
+            PrivateSystem(
+                Path(folder),
+                ports,
+                line_port,
+                environ=environ,
+                gateway_environ=gateway_environ,
+                lines=lines(line_port),
+            )
+        )
         admin = system.start(starter_files(DOMAIN))
-        say(f"Control and {gateways} gateway{'s' if gateways > 1 else ''} serve.")
         world = RunningWorld(admin, origin)
-        tasks = (*_tasks(world, origin), *_private_tasks(system, say, gateways))
-        doors = _doors(admin, ports[:gateways], system.ca_file)
-        return _run(world, doors, system.ca_file, streams=streams, tasks=tasks, say=say)
+        yield Served(system, world, origin, _doors(admin, ports, system.ca_file))
+
+
+def revoke_private(
+    gateways: int, streams: int, say: Say, *, adjust: Callable[[Served, Options], Options] | None = None
+) -> Report:
+    """Run on a system made for it. `adjust` makes another run of the usual one."""
+    with private_system(gateways) as served:
+        say(f"Control and {gateways} gateway{'s' if gateways > 1 else ''} serve.")
+        system, world, doors = served.system, served.world, served.doors
+        options = Options(
+            streams=streams,
+            cells=(*CELLS, _staleness(system)),
+            tasks=(*_tasks(world, served.origin, doors), *_private_tasks(system, doors)),
+        )
+        if adjust is not None:
+            options = adjust(served, options)
+        return _run(world, doors, system.ca_file, options, say)
 
 
 def revoke_running(state: Path, streams: int, say: Say) -> Report:
@@ -61,64 +118,57 @@ def revoke_running(state: Path, streams: int, say: Say) -> Report:
         world = RunningWorld(admin, origin)
         stack.callback(world.restore)
         doors = _doors(admin, (port,), ca_file)
-        return _run(world, doors, ca_file, streams=streams, tasks=_tasks(world, origin), say=say)
+        options = Options(streams=streams, tasks=_tasks(world, origin, doors))
+        return _run(world, doors, ca_file, options, say)
 
 
-def _run(
-    world: RunningWorld,
-    doors: tuple[Door, ...],
-    ca_file: Path,
-    *,
-    streams: int,
-    tasks: tuple[Task, ...],
-    say: Say,
-) -> Report:
-    world.apply(more="".join(cell.more for cell in CELLS))
-    _settle(world)
+def _run(world: RunningWorld, doors: tuple[Door, ...], ca_file: Path, options: Options, say: Say) -> Report:
+    world.apply(Twist(more="".join(cell.more for cell in options.cells)))
+    wait_served(doors, tuple(bundle.PLACES))
+    enroller = _enroller(world, doors, ca_file)
+    return asyncio.run(Run(world, doors, enroller, options, say).go())
+
+
+def _enroller(world: RunningWorld, doors: tuple[Door, ...], ca_file: Path) -> Enroller:
     auth_host = str(world.admin.get("/v1/status")["auth_url"]).removeprefix("https://").partition(":")[0]
-    enroller = Enroller(world.admin, doors[0], auth_host, ca_file)
-    run = Run(world, doors, enroller, Options(streams=streams, tasks=tasks), say)
-    return asyncio.run(run.go())
-
-
-def _settle(world: RunningWorld) -> None:
-    """Wait until every gateway has the newest change."""
-    deadline = time.monotonic() + 30
-    while any(row.get("lag") for row in world.admin.get("/v1/gateways")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1.0)  # Envoy takes the new routes
+    return Enroller(world.admin, doors[0], auth_host, ca_file)
 
 
 def _doors(admin: AdminClient, ports: tuple[int, ...], ca_file: Path) -> tuple[Door, ...]:
-    domain = admin.get("/v1/status")["domain"]
-    hosts = {"app_host": f"{bundle.NAME}.{domain}", "service_host": f"{bundle.SERVICE}.{domain}"}
-    return tuple(make_door(f"gateway-{n}", port, hosts, ca_file) for n, port in enumerate(ports))
+    domain = str(admin.get("/v1/status")["domain"])
+    return tuple(make_door(f"gateway-{n}", port, domain, ca_file) for n, port in enumerate(ports))
 
 
-def _tasks(world: RunningWorld, origin: Origin) -> tuple[Task, ...]:
+def _tasks(world: RunningWorld, origin: Origin, doors: tuple[Door, ...]) -> tuple[Task, ...]:
     """Housekeeping of any system."""
-    more = f"http://127.0.0.1:{origin.http_port}"
-    changed = f"http://localhost:{origin.http_port}"
 
-    def applied(upstream: str) -> Callable[[], None]:
-        def do() -> None:
-            world.apply(extra_app=upstream)
-            _settle(world)
+    def add() -> None:
+        world.apply(Twist(extra=f"http://127.0.0.1:{origin.http_port}"))
+        wait_served(doors, ("more",))
 
-        return do
+    def change() -> None:
+        world.apply(Twist(extra=f"http://localhost:{origin.http_port}", opened=True))
+        for door in doors:
+            there = door.at("more")
+            wait_for(lambda there=there: answer(there) == 200, f"the change at {door.name}")  # type: ignore[misc]
 
-    return (Task("an app is added", applied(more)), Task("an app is changed", applied(changed)))
+    return (Task("an app is added", add), Task("an app is changed", change))
 
 
-def _private_tasks(system: PrivateSystem, say: Say, gateways: int) -> tuple[Task, ...]:
+def _private_tasks(system: PrivateSystem, doors: tuple[Door, ...]) -> tuple[Task, ...]:
     """Housekeeping that only its owner does."""
 
     def rotate() -> None:
+        before = [certificate(door) for door in doors]
         system.rotate_certificate()
-        time.sleep(ROTATION_WAIT_S)
+        for door, old in zip(doors, before, strict=True):
+            wait_for(
+                lambda door=door, old=old: certificate(door) not in ("", old),  # type: ignore[misc]
+                f"a fresh certificate at {door.name}",
+            )
 
     def upgrade() -> None:
-        for number in range(gateways):
+        for number in range(len(doors)):
             system.upgrade_gateway(number)
 
     return (
@@ -126,3 +176,13 @@ def _private_tasks(system: PrivateSystem, say: Say, gateways: int) -> tuple[Task
         Task("the gateway is upgraded", upgrade),
         Task("control is restarted", system.restart_control),
     )
+
+
+def _staleness(system: PrivateSystem) -> Cell:
+    """Return the change that nobody makes: control falls silent, and what is known grows old."""
+
+    def fall_silent(_world: World, _holder: Holder) -> Since:
+        system.pause_control()
+        return since(time.time() + bundle.STALENESS_S)
+
+    return Cell("staleness", fall_silent, place=bundle.BRIEF, early_s=AGE_S, undo=system.resume_control)

@@ -106,7 +106,9 @@ class KeepAliveLoop:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = next(
-                    int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length:")
+                    int(line.split(b":")[1])
+                    for line in head.split(b"\r\n")
+                    if line.startswith(b"content-length:")
                 )
                 await reader.readexactly(length)
         except (OSError, asyncio.IncompleteReadError, TimeoutError, StopIteration):

@@ -158,9 +158,7 @@ class Run:
             for kind in cell.kinds
         ]
         if cell.denies:
-            rows.append(
-                await denied_row(cell.name, loops, at["http"], early_s=cell.early_s, wait_s=wait_s)
-            )
+            rows.append(await denied_row(cell.name, loops, at["http"], early_s=cell.early_s, wait_s=wait_s))
         for loop in loops:
             await loop.stop()
         disturbed = gone + before - sum(stream.open for stream in self._others)

@@ -45,9 +45,7 @@ class Door(msgspec.Struct, frozen=True):
             return self
         name, _, domain = self.app_host.partition(".")
         app = f"{name}-{place}"
-        return msgspec.structs.replace(
-            self, app_host=f"{app}.{domain}", service_host=f"{app}-tcp.{domain}"
-        )
+        return msgspec.structs.replace(self, app_host=f"{app}.{domain}", service_host=f"{app}-tcp.{domain}")
 
 
 class Stream:

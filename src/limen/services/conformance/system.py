@@ -2,12 +2,12 @@
 
 import json
 import os
-import ssl
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,8 +15,6 @@ from typing import Any, Self
 from limen.api.client import AdminClient
 from limen.core.errors import LimenError, Unavailable
 from limen.services.conformance import bundle
-from limen.services.conformance.streams import Door
-from limen.services.form_client import LOOPBACK_SUFFIX
 from limen.services.processes import limen_command
 from limen.services.state import StateDir
 
@@ -24,6 +22,7 @@ COMMITTED_AT = "x-limen-committed-at"
 START_S = 60.0
 STOP_S = 30.0
 POLL_S = 0.05
+REASON = "end of conformance"
 
 
 class Origin:
@@ -58,62 +57,56 @@ class RunningWorld:
         answer, headers = self.admin.send_for_headers(method, path, **options)
         return answer, float(headers.get(COMMITTED_AT, time.time()))
 
-    def apply(self, *, more: str = "", extra_app: str = "") -> float:
-        """Apply the run's bundle with more in it; return the instant of the commit."""
+    def apply(self, twist: bundle.Twist | None = None) -> float:
+        """Apply the run's bundle with a twist; return the instant of the commit."""
         files = bundle.with_conformance(
-            self._before,
-            http_port=self._origin.http_port,
-            tcp_port=self._origin.tcp_port,
-            more=more,
-            extra_app=extra_app,
+            self._before, http_port=self._origin.http_port, tcp_port=self._origin.tcp_port, twist=twist
         )
         return self.call("POST", "/v1/policy/apply", json={"files": files, "reason": "conformance"})[1]
 
     def restore(self) -> None:
-        """Put back the bundle that was, and end what the run's people had."""
-        self.admin.post("/v1/policy/apply", {"files": self._before, "reason": "end of conformance"})
-        for person in self.admin.get("/v1/people", search=bundle.NAME):
-            body = {"status": "ended", "reason": "end of conformance"}
-            self.admin.patch(f"/v1/people/{person['id']}", body)
-
-
-def make_door(name: str, port: int, catalogue: Mapping[str, str], ca_file: Path | None) -> Door:
-    """Return a gateway's door. `catalogue`: `app_host`, `service_host` of the run."""
-    address = "127.0.0.1" if catalogue["app_host"].endswith(LOOPBACK_SUFFIX) else catalogue["app_host"]
-    contexts = {}
-    for protocol in ("http/1.1", "h2"):
-        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-        context.set_alpn_protocols([protocol])
-        contexts[protocol] = context
-    return Door(name, address, port, catalogue["app_host"], catalogue["service_host"], contexts)
+        """Put back the bundle that was, end the accounts of the run's people, and remove its groups."""
+        self.admin.post("/v1/policy/apply", {"files": self._before, "reason": REASON})
+        for person in self.admin.get("/v1/people"):
+            if str(person["id"]).startswith(f"{bundle.EVERYBODY}-"):
+                self.admin.patch(f"/v1/people/{person['id']}", {"status": "ended", "reason": REASON})
+        for group in self.admin.get("/v1/groups"):
+            if str(group["id"]).startswith(bundle.EVERYBODY):
+                self.admin.delete(f"/v1/groups/{group['id']}", reason=REASON)
 
 
 class Program:
     """One of Limen's processes, run as a user would: started, signalled, ended."""
 
-    def __init__(self, *arguments: str, log: Path) -> None:
+    def __init__(self, *arguments: str, log: Path, environ: Mapping[str, str]) -> None:
         self._arguments = arguments
         self._log = log
-        self.process = self._start()
+        self._environ = environ
+        self.process = self._run()
 
-    def _start(self) -> "subprocess.Popen[bytes]":
+    def _run(self) -> "subprocess.Popen[bytes]":
         with self._log.open("ab") as output:
             return subprocess.Popen(  # noqa: S603 - our own program
                 limen_command(*self._arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, "LIMEN_PARENT": str(os.getpid())},
+                env={**os.environ, **self._environ, "LIMEN_PARENT": str(os.getpid())},
                 start_new_session=True,
             )
 
-    def restart(self) -> None:
-        """End it and start it again."""
-        self.end()
-        self.process = self._start()
+    def start(self) -> None:
+        """Start it again."""
+        self.process = self._run()
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self.process.kill()
+        self.process.wait(STOP_S)
 
     def end(self) -> None:
         """End it: SIGTERM, then SIGKILL."""
+        self.process.send_signal(signal.SIGCONT)  # it may have been paused
         self.process.terminate()
         try:
             self.process.wait(STOP_S)
@@ -123,14 +116,34 @@ class Program:
 
 
 class PrivateSystem:
-    """Control and gateways of one's own, each a process, in a folder that is thrown away."""
+    """Control and gateways of one's own, each a process, in a folder that is thrown away.
 
-    def __init__(self, root: Path, gateways: int, ports: tuple[int, ...]) -> None:
+    Args:
+        ports: of the gateways. The first sits on control's machine, the others join.
+        line_port: of control for them.
+        environ: of control, beside this process's own.
+        gateway_environ: of the gateways.
+        lines: HOST:PORT on which gateways that join reach control, where it is not that port.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        ports: tuple[int, ...],
+        line_port: int,
+        *,
+        environ: Mapping[str, str] | None = None,
+        gateway_environ: Mapping[str, str] | None = None,
+        lines: Sequence[str] = (),
+    ) -> None:
         self._root = root
+        self._environ = environ or {}
+        self._gateway_environ = gateway_environ or {}
+        self._lines = lines
         self._control_state = root / "control"
         self._ports = ports
-        self._gateways = gateways
-        self._feed_port = ports[gateways]
+        self._gateways = len(ports)
+        self._line_port = line_port
         self.control: Program | None = None
         self.gateways: list[Program] = []
 
@@ -155,8 +168,9 @@ class PrivateSystem:
             "control",
             *("--state", str(self._control_state), "--bundle", str(folder)),
             *("--public-port", str(self._ports[0])),
-            *(("--gateways", f"127.0.0.1:{self._feed_port}") if self._gateways > 1 else ()),
+            *(("--gateways", f"127.0.0.1:{self._line_port}") if self._gateways > 1 else ()),
             log=self._root / "control.log",
+            environ=self._environ,
         )
         admin = AdminClient(state.socket("admin"))
         self.wait(lambda: bool(admin.get("/v1/status")), "control")
@@ -170,27 +184,48 @@ class PrivateSystem:
 
     def wait_ready(self, number: int) -> None:
         """Wait until a gateway serves."""
-        health = AdminClient(StateDir(self._state(number)).socket("gateway"))
+        health = AdminClient(StateDir(self.state(number)).socket("gateway"))
         self.wait(lambda: health.get("/readyz")["status"] == "ok", f"gateway {number}")
 
     def upgrade_gateway(self, number: int) -> None:
         """Upgrade a gateway's brain, and wait until the next one serves."""
-        command = limen_command("gateway", "upgrade", "--state", str(self._state(number)))
+        command = limen_command("gateway", "upgrade", "--state", str(self.state(number)))
         subprocess.run(  # noqa: S603 - our own program
             command, check=True, stdout=subprocess.DEVNULL, timeout=START_S
         )
 
+    def pause_control(self) -> None:
+        """Let control stand still."""
+        assert self.control is not None
+        self.control.process.send_signal(signal.SIGSTOP)
+
+    def resume_control(self) -> None:
+        """Let it go on."""
+        assert self.control is not None
+        self.control.process.send_signal(signal.SIGCONT)
+
     def restart_control(self) -> None:
         """Restart control, and wait until it answers."""
         assert self.control is not None
-        self.control.restart()
+        self.control.end()
+        self.start_control()
+
+    def kill_control(self) -> None:
+        """Kill control, without a word."""
+        assert self.control is not None
+        self.control.kill()
+
+    def start_control(self) -> None:
+        """Start control again, and wait until it answers."""
+        assert self.control is not None
+        self.control.start()
         admin = AdminClient(StateDir(self._control_state).socket("admin"))
         self.wait(lambda: bool(admin.get("/v1/status")), "control")
 
     def rotate_certificate(self) -> None:
         """Take the leaf of every gateway away; each makes or asks for a new one when it looks next."""
         for number in range(self._gateways):
-            (self._state(number) / "ca" / "leaf.pem").unlink(missing_ok=True)
+            (self.state(number) / "ca" / "leaf.pem").unlink(missing_ok=True)
 
     @property
     def ca_file(self) -> Path:
@@ -216,7 +251,8 @@ class PrivateSystem:
                 raise Unavailable(f"{what} was not ready in {START_S:.0f} s: {why} See {self._root}.")
             threading.Event().wait(POLL_S)
 
-    def _state(self, number: int) -> Path:
+    def state(self, number: int) -> Path:
+        """Return the state folder of a gateway."""
         return self._control_state if number == 0 else self._root / f"gateway-{number}"
 
     def _run_gateway(self, state: Path, number: int) -> None:
@@ -224,13 +260,14 @@ class PrivateSystem:
             Program(
                 *("gateway", "--state", str(state), "--port", str(self._ports[number])),
                 log=self._root / f"gateway-{number}.log",
+                environ=self._gateway_environ,
             )
         )
 
     def _join(self, admin: AdminClient, number: int) -> None:
-        body = {"node": f"gateway-{number}", "for_s": 600, "addresses": [], "reason": "conformance"}
+        body = {"node": f"gateway-{number}", "for_s": 600, "addresses": list(self._lines), "reason": REASON}
         token = admin.post("/v1/gateways/tokens", body)["token"]
-        state = self._state(number)
+        state = self.state(number)
         subprocess.run(  # noqa: S603 - our own program
             limen_command("gateway", "join", "--state", str(state)),
             input=str(token).encode(),

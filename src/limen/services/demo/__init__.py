@@ -1,1 +1,1 @@
-"""The demo: three sample apps, a service, people to be, a bundle that guards them, and a tour of six scenes."""
+"""The demo: three sample apps, a service, people to be, a bundle that guards them, a tour of six scenes."""

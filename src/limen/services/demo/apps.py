@@ -1,4 +1,4 @@
-"""The three sample apps and the ledger, running: each on a loopback port of its own, all in the demo's process."""
+"""The three sample apps and the ledger, running, each on a loopback port of its own, in one process."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -17,7 +17,9 @@ JWKS_PATH = "/.well-known/limen/jwks.json"
 
 
 class SampleApps:
-    """wiki, payroll, tool, and the ledger, which is no web app. They listen once this is made, and answer once `start` is called.
+    """wiki, payroll, tool, and the ledger, which is no web app.
+
+    They listen once this is made, and answer once `start` is called.
 
     Args:
         folder: where the wiki keeps its pages.
@@ -46,13 +48,15 @@ class SampleApps:
 
     def start(self) -> None:
         """Begin to answer."""
-        for server in (*self._servers.values(), self._ledger):
+        for server in self._servers.values():
             server.start()
+        self._ledger.start()
 
     def stop(self) -> None:
         """Stop all of them."""
-        for server in (*self._servers.values(), self._ledger):
+        for server in self._servers.values():
             server.stop()
+        self._ledger.stop()
 
 
 def fetch_keys(auth_url: str, ca_file: Path) -> Mapping[str, Any]:

@@ -31,7 +31,7 @@ def moment(at: float) -> dict[str, str]:
         "celsius": f"{92 + 2.5 * math.sin(at / 9):.1f} °C",
         "water": f"{100 - 100 * (at % _TANK_S) / _TANK_S:.0f} %",
         "cups": f"{today_s // _CUP_EVERY_S:.0f}",
-        "clock": time.strftime("%H:%M:%S", time.gmtime(at)) + " UTC",
+        "clock": time.strftime("%H:%M:%S", time.gmtime(at)),
     }
 
 
@@ -59,7 +59,7 @@ def _repeat(socket: WebSocket) -> None:
 def live_markup(at: float) -> str:
     """Return the body of the live page, with what the machine tells at `at`."""
     told = moment(at)
-    names = {"celsius": "Boiler", "water": "Water", "cups": "Cups today", "clock": "As of"}
+    names = {"celsius": "Boiler", "water": "Water", "cups": "Cups today", "clock": "As of (UTC)"}
     cells = "".join(
         f'<div><dt>{label}</dt><dd id="{name}">{told[name]}</dd></div>' for name, label in names.items()
     )

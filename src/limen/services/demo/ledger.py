@@ -5,6 +5,7 @@ It stands for the database that one already has: it knows nobody, and relies on 
 
 import socketserver
 import threading
+from contextlib import suppress
 from typing import Self
 
 LINE_BYTES_MAX = 200
@@ -83,9 +84,10 @@ def _line_handler(ledger: Ledger) -> type[socketserver.StreamRequestHandler]:
     class Lines(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             answer: str | None = HELLO
-            while answer is not None:
-                self.wfile.write(f"{answer}\n".encode())
-                line = self.rfile.readline(LINE_BYTES_MAX)
-                answer = ledger.answer(line.decode("utf-8", "replace")) if line else None
+            with suppress(ConnectionError):  # whoever is connected may be cut at any time
+                while answer is not None:
+                    self.wfile.write(f"{answer}\n".encode())
+                    line = self.rfile.readline(LINE_BYTES_MAX)
+                    answer = ledger.answer(line.decode("utf-8", "replace")) if line else None
 
     return Lines

@@ -203,11 +203,11 @@ def cut(stage: Stage, linus: Traveller) -> None:
         try:
             if not stream.ended.wait(ENDED_WITHIN_S):
                 raise TourFailed("The stream outlived the quarantine.")
-            cut_ms = (stream.ended_at - committed_at) * 1000
-            stage.say(
-                f"   an operator quarantined him: the open stream ended in {cut_ms:.1f} ms, by the decision"
-            )
-            note_flip(stage, linus.username)
+            end = find_end(stage, linus.username)
+            cut_ms, seen_ms = ((at - committed_at) * 1000 for at in (end["at"], stream.ended_at))
+            stage.say(f"   an operator quarantined him: the gateway ended the open stream in {cut_ms:.1f} ms")
+            stage.say(f"   (his browser saw it after {seen_ms:.0f} ms), by a decision made anew:")
+            stage.note(str(end["data"]["decision_id"]))
             stage.expect(linus.ask(live), 403, "and his next click says so")
         finally:
             stand(stage, linus.username, quarantined=False)
@@ -221,14 +221,13 @@ def stand(stage: Stage, username: str, *, quarantined: bool) -> float:
     return float(headers["x-limen-committed-at"])
 
 
-def note_flip(stage: Stage, username: str) -> None:
-    """Note the decision that ended somebody's stream, as the journal tells of it."""
+def find_end(stage: Stage, username: str) -> Mapping[str, Any]:
+    """Return what the journal tells of the end of somebody's stream."""
     asked_at = time.perf_counter()
     while time.perf_counter() - asked_at < ENDED_WITHIN_S:
         rows = stage.operator.get("/v1/events", kind="stream.ended", actor=username, since_s=60, limit=1)
         if rows:
-            stage.note(str(rows[-1]["data"]["decision_id"]))
-            return
+            return dict(rows[-1])
     raise TourFailed(f"The journal has no word of the end of {username}'s stream.")
 
 

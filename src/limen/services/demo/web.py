@@ -123,76 +123,86 @@ class AppServer:
 
 
 def _listener(answer: Answer) -> type[BaseHTTPRequestHandler]:
-    class Listener(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = IDLE_S
-        wbufsize = -1  # head and body leave together: apart, Nagle and delayed ACK make 40 ms of it
+    return type("Listener", (_Listener,), {"answer": staticmethod(answer)})
 
-        def _take(self) -> None:
-            size = self.headers.get("Content-Length", "0")
-            if not size.isdigit() or int(size) > BODY_BYTES_MAX:
-                # Closing on unread bytes would reset the connection, and the answer with it.
-                self.rfile.read(min(int(size), DISCARDED_BYTES_MAX) if size.isdigit() else 0)
-                refusal = text_page("Too large", "This is more than the app takes.", 413)
-                headers = {**refusal.headers, "Connection": "close"}  # this listener obeys it too
-                self._send(msgspec.structs.replace(refusal, headers=headers))
-                return
-            body = self.rfile.read(int(size)).decode("utf-8", "replace")
-            path = unquote(urlsplit(self.path).path)
-            headers = {name.lower(): value for name, value in reversed(self.headers.items())}
-            form = {name: values[0] for name, values in parse_qs(body, keep_blank_values=True).items()}
-            reply = answer(Request(self.command, path, headers, form))
-            match reply:
-                case Response():
-                    self._send(reply)
-                case Streamed():
-                    self._stream(reply)
-                case Talk():
-                    self._talk(reply, headers.get("sec-websocket-key", ""))
 
-        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _take  # noqa: N815
+class _Listener(BaseHTTPRequestHandler):
+    answer: Answer
+    protocol_version = "HTTP/1.1"
+    timeout = IDLE_S
+    wbufsize = -1  # head and body leave together: apart, Nagle and delayed ACK make 40 ms of it
 
-        def _send(self, response: Response) -> None:
-            body = response.body.encode()
-            self.send_response(response.status, HTTPStatus(response.status).phrase)
-            for name, value in response.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
+    def handle(self) -> None:
+        """Answer until one side leaves."""
+        with suppress(ConnectionError):  # whoever reads a stream may leave at any time
+            super().handle()
 
-        def _stream(self, reply: Streamed) -> None:
-            self.send_response(200)
-            for name, value in (*reply.headers.items(), ("Transfer-Encoding", "chunked")):
-                self.send_header(name, value)
-            self.end_headers()
-            self.close_connection = True
-            with suppress(ConnectionError):  # the reader has left
-                for part in reply.parts if self.command != "HEAD" else ():
-                    self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
-                    self.wfile.flush()
+    def finish(self) -> None:
+        """Close; what was not sent to somebody who has left is dropped."""
+        with suppress(ConnectionError):
+            super().finish()
 
-        def _talk(self, reply: Talk, key: str) -> None:
-            if self.headers.get("Upgrade", "").lower() != "websocket" or not key:
-                self._send(text_page("Only WebSockets", "Here one talks, with a WebSocket.", 426))
-                return
-            self.send_response(101)
-            upgrade = {
-                "Connection": "Upgrade",
-                "Upgrade": "websocket",
-                "Sec-WebSocket-Accept": accept_key(key),
-            }
-            for name, value in upgrade.items():
-                self.send_header(name, value)
-            self.end_headers()
+    def _take(self) -> None:
+        size = self.headers.get("Content-Length", "0")
+        if not size.isdigit() or int(size) > BODY_BYTES_MAX:
+            # Closing on unread bytes would reset the connection, and the answer with it.
+            self.rfile.read(min(int(size), DISCARDED_BYTES_MAX) if size.isdigit() else 0)
+            refusal = text_page("Too large", "This is more than the app takes.", 413)
+            headers = {**refusal.headers, "Connection": "close"}  # this listener obeys it too
+            self._send(msgspec.structs.replace(refusal, headers=headers))
+            return
+        body = self.rfile.read(int(size)).decode("utf-8", "replace")
+        path = unquote(urlsplit(self.path).path)
+        headers = {name.lower(): value for name, value in reversed(self.headers.items())}
+        form = {name: values[0] for name, values in parse_qs(body, keep_blank_values=True).items()}
+        reply = type(self).answer(Request(self.command, path, headers, form))
+        match reply:
+            case Response():
+                self._send(reply)
+            case Streamed():
+                self._stream(reply)
+            case Talk():
+                self._talk(reply, headers.get("sec-websocket-key", ""))
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _take  # noqa: N815
+
+    def _send(self, response: Response) -> None:
+        body = response.body.encode()
+        self.send_response(response.status, HTTPStatus(response.status).phrase)
+        for name, value in response.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _stream(self, reply: Streamed) -> None:
+        self.send_response(200)
+        for name, value in (*reply.headers.items(), ("Transfer-Encoding", "chunked")):
+            self.send_header(name, value)
+        self.end_headers()
+        self.close_connection = True
+        for part in reply.parts if self.command != "HEAD" else ():
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
             self.wfile.flush()
-            self.close_connection = True
-            self.connection.settimeout(None)  # the gateway knows how long it may say nothing
-            with suppress(ConnectionError):
-                reply.converse(WebSocket(self.rfile, self.wfile))
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Say nothing: the gateway has the log."""
+    def _talk(self, reply: Talk, key: str) -> None:
+        if self.headers.get("Upgrade", "").lower() != "websocket" or not key:
+            self._send(text_page("Only WebSockets", "Here one talks, with a WebSocket.", 426))
+            return
+        self.send_response(101)
+        upgrade = {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Accept": accept_key(key),
+        }
+        for name, value in upgrade.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.flush()
+        self.close_connection = True
+        self.connection.settimeout(None)  # the gateway knows how long it may say nothing
+        reply.converse(WebSocket(self.rfile, self.wfile))
 
-    return Listener
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing: the gateway has the log."""

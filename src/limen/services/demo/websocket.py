@@ -6,9 +6,10 @@ A frame that it does not take ends the conversation with the status that says so
 import base64
 import hashlib
 import struct
-from typing import BinaryIO
+from io import BufferedIOBase
 
 TEXT_BYTES_MAX = 4_096
+_HEAD_BYTES = 2
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # section 1.3
 _TEXT, _CLOSE, _PING, _PONG = 0x1, 0x8, 0x9, 0xA
 _LAST, _MASKED = 0x80, 0x80
@@ -24,38 +25,37 @@ def accept_key(key: str) -> str:
 class WebSocket:
     """One conversation, from after the handshake."""
 
-    def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
+    def __init__(self, reader: BufferedIOBase, writer: BufferedIOBase) -> None:
         self._reader, self._writer = reader, writer
 
     def receive(self) -> str | None:
         """Return the next text, or None once the conversation is over."""
-        while True:
-            head = self._reader.read(2)
-            if len(head) < 2:
-                return None
+        while (head := self._reader.read(2)) and len(head) == _HEAD_BYTES:
             size = self._size(head[1])
             if size > TEXT_BYTES_MAX:
-                return self._end(_TOO_BIG)
-            mask = self._reader.read(4) if head[1] & _MASKED else bytes(4)
-            payload = bytes(byte ^ mask[at % 4] for at, byte in enumerate(self._reader.read(size)))
-            match head[0] ^ _LAST:
-                case 0x1:
-                    return payload.decode("utf-8", "replace")
-                case 0x9:
-                    self._frame(_PONG, payload)
-                case 0xA:
-                    continue
-                case 0x8:
-                    return self._end(_NORMAL)
-                case _:  # parts of a message, bytes, what is not known
-                    return self._end(_UNSUPPORTED)
+                self._close(_TOO_BIG)
+                return None
+            payload = self._payload(size, masked=bool(head[1] & _MASKED))
+            kind = head[0] ^ _LAST
+            if kind == _TEXT:
+                return payload.decode("utf-8", "replace")
+            if kind == _PING:
+                self._frame(_PONG, payload)
+            elif kind != _PONG:  # the end, parts of a message, bytes, or what is not known
+                self._close(_NORMAL if kind == _CLOSE else _UNSUPPORTED)
+                return None
+        return None
 
     def send(self, text: str) -> None:
         """Send a text."""
         self._frame(_TEXT, text.encode())
 
-    def _end(self, status: int) -> None:
+    def _close(self, status: int) -> None:
         self._frame(_CLOSE, struct.pack(">H", status))
+
+    def _payload(self, size: int, *, masked: bool) -> bytes:
+        mask = self._reader.read(4) if masked else bytes(4)
+        return bytes(byte ^ mask[at % 4] for at, byte in enumerate(self._reader.read(size)))
 
     def _size(self, byte: int) -> int:
         short = byte & ~_MASKED

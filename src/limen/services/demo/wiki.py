@@ -74,18 +74,21 @@ class Wiki:
         visitor = request.headers.get("remote-name") or request.headers.get("remote-user")
         if not visitor:
             return text_page("Nobody", "The wiki is reached through its proxy, which says who you are.", 401)
-        if request.path == "/":
-            return self._show(request, "home", visitor)
         match request.path.split("/")[1:]:
-            case ["page", slug] if _SLUG.fullmatch(slug):
-                if request.method == "POST":
-                    return self._keep(request, slug)
-                return self._show(request, slug, visitor)
-            case ["edit", slug] if _SLUG.fullmatch(slug) and request.method != "POST":
-                return self._edit(request, slug, visitor)
+            case [""]:
+                return self._show(request, "home", visitor)
             case ["live", *part]:
                 return self._live(request, part, visitor)
+            case ["page" | "edit" as kind, slug] if _SLUG.fullmatch(slug):
+                return self._page_of(kind, request, slug, visitor)
         return text_page("No such page", "The wiki has pages under /page/, named with a-z, 0-9 and -.", 404)
+
+    def _page_of(self, kind: str, request: Request, slug: str, visitor: str) -> Response:
+        if request.method != "POST":
+            return (self._show if kind == "page" else self._edit)(request, slug, visitor)
+        if kind == "page":
+            return self._keep(request, slug)
+        return text_page("No such page", "A page is kept at /page/.", 404)
 
     def _show(self, request: Request, slug: str, visitor: str) -> Response:
         text = self._load(slug)
