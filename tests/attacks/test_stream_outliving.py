@@ -17,7 +17,7 @@ from attack_rig import Person, Target
 from attack_wire import WAIT_S, eventually, host, render
 from envoy_h2 import H2Client
 
-pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("attacked")]
+pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("target")]
 
 APP, SERVICE = "torrent", "faucet"
 CUT_S = 3.0  # generous: the goal is 50 ms, on a machine that does nothing else
@@ -67,7 +67,7 @@ class Faucet:
             if not asked or asked.startswith(b"GET /hello"):
                 connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi")
             slow = b" /slow" in asked
-            if asked.startswith(b"GET "):
+            if asked.startswith((b"GET ", b"POST ")):
                 head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
                 connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
             while asked and b"/hello" not in asked:
@@ -84,11 +84,11 @@ class Scene(NamedTuple):
     def port(self) -> int:
         return self.target.demo.port
 
-    def let_in(self, *groups: str) -> None:
+    def let_in(self, *groups: str, trusts: tuple[str, ...] = ()) -> None:
         """Say in the bundle who may reach app and service."""
         allow = [f"group:{group}" for group in groups]
         address = f"127.0.0.1:{self.faucet.port}"
-        app = {"upstream": f"http://{address}", "allow": allow}
+        app = {"upstream": f"http://{address}", "allow": allow, "trusts": list(trusts)}
 
         def change(content: dict[str, Any]) -> None:
             content["apps"][APP] = app
@@ -102,7 +102,8 @@ class Scene(NamedTuple):
 
     def events(self, cookie: str, path: str = "/") -> ssl.SSLSocket:
         connection = self.target.wire.connect(APP)
-        connection.sendall(render(APP, self.port, path, ("Accept", "text/event-stream"), cookie=cookie))
+        headers = (("Accept", "text/event-stream"), ("Connection", "close"))
+        connection.sendall(render(APP, self.port, path, *headers, cookie=cookie))
         return connection
 
     def token(self, person: Person) -> str:
@@ -144,8 +145,8 @@ def scene(target: Target) -> Iterator[Scene]:
 
 
 @pytest.fixture
-def person(scene: Scene) -> Person:
-    return Person.enrolled(scene.target.demo, "staff")
+def person(scene: Scene) -> Iterator[Person]:
+    yield Person.enrolled(scene.target.demo, "staff")
 
 
 def quarantine(scene: Scene, person: Person) -> float:
@@ -165,9 +166,7 @@ def drained(connection: ssl.SSLSocket) -> int:
     return count
 
 
-def test_a_storm_of_openings_while_policy_flips_leaves_no_stream_behind(
-    scene: Scene, person: Person
-) -> None:
+def test_a_storm_of_openings_while_policy_flips_leaves_no_stream_behind(scene: Scene, person: Person) -> None:
     """Between check and registration, between change and re-assessment: whatever was let in must go."""
     cookie = person.open(APP, "/hello")
     over = threading.Event()
@@ -186,7 +185,6 @@ def test_a_storm_of_openings_while_policy_flips_leaves_no_stream_behind(
         scene.let_in("nobody")
         scene.let_in("staff")
     assert eventually(lambda: scene.live(APP)), "the storm opened streams"
-    found = len(held)
     scene.let_in("nobody")
     denied_at = time.monotonic()
     over.set()
@@ -197,10 +195,10 @@ def test_a_storm_of_openings_while_policy_flips_leaves_no_stream_behind(
     assert time.monotonic() - denied_at < 2 * CUT_S
     with scene.events(cookie) as refused:
         assert b" 403 " in refused.recv(65_536)
+    scene.let_in("staff")
     for connection in held:
         drained(connection)
         connection.close()
-    scene.let_in("staff")
 
 
 def test_a_client_that_never_reads_is_cut_as_soon_as_others(scene: Scene, person: Person) -> None:
@@ -246,7 +244,9 @@ def test_a_revoked_token_loses_its_tunnels_and_another_token_keeps_its_own(
     for one, stream in ((client, tunnel), (kept, stays)):
         one.send(stream, b"GET /slow")
         assert one.read(stream, 10)
-    assert person.http.post(f"{person.demo.auth_url}/connect/revoke", data={"token": token}).status_code == 200
+    assert (
+        person.http.post(f"{person.demo.auth_url}/connect/revoke", data={"token": token}).status_code == 200
+    )
     client.read_all(tunnel)
     assert client.is_over(tunnel)
     assert kept.read(stays, 200) and not kept.is_over(stays)
@@ -267,3 +267,24 @@ def test_signing_out_takes_pages_and_programs_streams_along(scene: Scene, person
         assert eventually(lambda: not scene.live(APP) and not scene.live(SERVICE), CUT_S)
         drained(page)
     client.read_all(tunnel)
+
+
+def test_a_stream_that_another_apps_page_opened_ends_when_that_app_is_trusted_no_more(
+    scene: Scene, person: Person
+) -> None:
+    cookie = person.open(APP, "/hello")
+    scene.let_in("staff", trusts=("wiki",))
+    headers = (("Origin", f"https://{host('wiki')}:{scene.port}"), ("Accept", "text/event-stream"))
+    posted = render(APP, scene.port, "/slow", *headers, method="POST", cookie=cookie, body=b"")
+    with scene.target.wire.connect(APP) as foreign, scene.events(cookie, "/slow") as own:
+
+        def is_let_in() -> bool:
+            foreign.sendall(posted)
+            return b" 200 " in foreign.recv(65_536)
+
+        assert eventually(is_let_in), "the gateway knows the new bundle"
+        assert eventually(lambda: len(scene.live(APP)) == 2)
+        scene.let_in("staff")
+        assert eventually(lambda: len(scene.live(APP)) == 1, CUT_S)
+        drained(foreign)
+        assert own.recv(65_536) and scene.live(APP)[0]["path"] == "/slow"

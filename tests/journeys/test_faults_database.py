@@ -1,4 +1,4 @@
-"""Control on a PostgreSQL that is killed and comes back, under traffic, with a revocation attempted meanwhile.
+"""Control on a PostgreSQL that is killed and comes back, under traffic; a revocation is tried meanwhile.
 
 `test_postgres_faults.py` shows what the store does. Here is the whole system: a change that cannot be
 committed fails loudly and changes nothing; what does not need the database goes on; recovery needs no hand.

@@ -208,7 +208,7 @@ def test_sigterm_answers_what_was_asked_and_a_start_goes_on(site: Site, record_p
             await stays.ended()
             assert gateway.process.returncode == 0
             at = await rig.hold(gone)
-            await asyncio.to_thread(gateway.start)
+            gateway.start()
             record_property("recovered_after_s", round(await stays.allowed(), 2))
             await gone.denied()
             assert not gone.allowed_after(at)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -227,9 +228,11 @@ def test_a_kernel_runs_a_cell_and_a_terminal_a_command_and_both_end_with_the_per
         rows = wait_streams(demo, 2, user="jane", resource="jupyter")
         assert {row["protocol"] for row in rows} == {"websocket"}
 
-        ordered(demo, "user", "suspend", "jane", "--reason", "a test")
-        ends = [kernel.read_to_end(), shell.read_to_end()]
-    (suspended,) = events(demo, "person.suspended", "--target", "jane")
+        with ThreadPoolExecutor(2) as readers:
+            reading = [readers.submit(one.read_to_end) for one in (kernel, shell)]
+            ordered(demo, "user", "suspend", "jane", "--reason", "a test")
+            ends = [one.result() for one in reading]
+    (suspended,) = events(demo, "person.suspended", target="jane")
     took = [at - suspended["at"] for at in ends]
     print("Jupyter's WebSockets ended in ms:", [round(one * 1000) for one in took])
     assert max(took) < 1.0

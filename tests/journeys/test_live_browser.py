@@ -101,7 +101,7 @@ def test_a_live_page_ends_with_a_quarantine_and_opens_again_with_the_release(
         ordered(demo, "user", "quarantine", name, "--reason", "a lost laptop")
         wait_until("all three end", lambda: page.evaluate("() => Object.keys(seen.ends).length") == 3)
         ends: dict[str, float] = page.evaluate("() => seen.ends")
-        (quarantine,) = events(demo, "person.quarantined", "--target", name)
+        (quarantine,) = events(demo, "person.quarantined", target=name)
         took = {kind: at - quarantine["at"] for kind, at in ends.items()}
         print(f"{protocol}: after the commit, ended in ms:", {k: round(v * 1000) for k, v in took.items()})
         assert max(took.values()) < BOUND_S, took
@@ -110,7 +110,7 @@ def test_a_live_page_ends_with_a_quarantine_and_opens_again_with_the_release(
         denied = page.reload()
         assert denied is not None and denied.status == 403
         assert page.locator("[data-decision-id]").count() == 1
-        told = events(demo, "stream.ended", "--actor", name)
+        told = events(demo, "stream.ended", actor=name)
         assert {row["data"]["cause"] for row in told} == {"denied"}
         assert {row["target"] for row in told} == {row["id"] for row in rows}
 

@@ -1,4 +1,4 @@
-"""A bad network in the way of a joined gateway's feed: `FaultyNetwork` on a thread, which may repeat itself."""
+"""A bad network in the way of a joined gateway's feed: `FaultyNetwork` on a thread; it may repeat itself."""
 
 import asyncio
 import threading

@@ -186,6 +186,11 @@ class FaultRig:
             return error
         raise AssertionError("the revocation was acknowledged")
 
+    def start_control(self) -> None:
+        """Start control again: on this thread, with which it ends. Nobody waits for it here."""
+        assert self.system.control is not None
+        self.system.control.start()
+
     def status(self, gateway: int = 0) -> GatewayStatus:
         """Return what a gateway's host says of its processes."""
         return read_status(StateDir(self.system.state(gateway).resolve()).run / "gateway.json")

@@ -35,11 +35,12 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 DEVICE_CODE_S = 600.0
 POLL_EVERY_S = 5  # RFC 8628 §3.2
 USER_CODE_LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # RFC 8628 §6.1: no vowels, nothing that is misread
+USER_CODES = throttle.Limit(burst=7, interval_s=20)  # typed or answered by one person; a sign-in takes two
 USER_CODE_LENGTH = 8  # 20^8: at the throttle's pace nobody meets a code that lives ten minutes
 WAITING_PER_ADDRESS_MAX = 20
 WAITING_MAX = 1_000
 CLIENT_NAME_MAX = 64
-QUOTES = frozenset("\"'`´‘’‚‛“”„‟‹›«»")
+QUOTES = frozenset('"“”„‟«»')
 """A program's name is shown in quotes before the address that it asks from: it may not end them itself."""
 STATE_MAX = 512
 
@@ -186,8 +187,6 @@ class ConnectDesk:
             if self._desk.charge(tx.connection, charges) > 0:
                 raise Conflict("Too many codes were tried.", remedy="Wait a minute, then type it again.")
             found = devices.find_pending(tx.connection, parse_user_code(typed), tx.now)
-            if found is not None:
-                self._desk.forgive(tx.connection, charges)
         if found is None:
             raise NotFound(
                 "No program waits under this code.", remedy="Check the code, or run `limen login` again."
@@ -206,7 +205,6 @@ class ConnectDesk:
             found = devices.find_pending(entry.tx.connection, parse_user_code(typed), entry.tx.now)
             if found is None:
                 return False
-            self._desk.forgive(entry.tx.connection, charges)
             state = "approved" if approve else "denied"
             answered = devices.answer_device(
                 entry.tx.connection, found, state, session.id if approve else None
@@ -255,8 +253,11 @@ class ConnectDesk:
 
 
 def _guesses(session: Session) -> tuple[throttle.Charge, ...]:
-    """Return the bucket of a person's guesses at user codes."""
-    return ((f"device:{session.person}", throttle.CODE),)
+    """Return the bucket of a person's guesses at user codes.
+
+    A good code does not fill it up again: who guesses has a good code of their own to look up in between.
+    """
+    return ((f"device:{session.person}", USER_CODES),)
 
 
 def _is_loopback(uri: str) -> bool:

@@ -33,6 +33,7 @@ _DENIED: dict[Code, str] = {
     Code.FORBIDDEN: "A policy forbids this connection now.",
     Code.POLICY_ERROR: "A policy could not be evaluated, so nothing stays open.",
     Code.NO_RESOURCE: "This address does not lead here any more.",
+    Code.CROSS_APP: "The page that opened this connection may not call this app any more.",
     Code.STREAM_REFUSED: "This kind of live connection is not open here any more.",
 }
 _CAUSES = {Code.STATE_STALE: Cause.STALE, Code.NO_SESSION: Cause.SESSION_ENDED}

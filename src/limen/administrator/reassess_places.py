@@ -6,7 +6,7 @@ where requests are read, at the opening.
 """
 
 import re
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -14,9 +14,8 @@ from limen.administrator.streams import LiveStream
 from limen.core.catalogue import CONNECT_APP, AppConfig, Catalogue, ServiceConfig
 from limen.core.decision import Code
 from limen.core.ids import EntityRef
-from limen.core.resources import RouteTable
+from limen.core.resources import ADMIN_STALENESS_MAX_S, RouteTable
 
-ADMIN_STALENESS_MAX_S = 30.0  # architecture §3, law F3: `admin`, whatever the resource says
 NOT_UPGRADES = frozenset({"connect", "sse", "grpc", "http"})
 """Protocols of streams that no `Upgrade` header asked for."""
 
@@ -39,6 +38,7 @@ class StreamPlaces:
     def __init__(self, catalogue: Catalogue) -> None:
         self._services = {service.host: service for service in catalogue.services.values()}
         self._apps = {app.host: (app, RouteTable(app)) for app in catalogue.apps.values()}
+        self._hosts = {app.name: app.host for app in catalogue.apps.values()}
 
     def find(self, stream: LiveStream) -> Standing | Code:
         """Return what a stream is now, or why there can be no such stream any more."""
@@ -51,7 +51,16 @@ class StreamPlaces:
             return Code.NO_RESOURCE
         if stream.protocol not in NOT_UPGRADES and stream.protocol not in app.upgrades:
             return Code.STREAM_REFUSED
+        if stream.page and not self._may_call(app, stream.page):
+            return Code.CROSS_APP
         return _of_app(app, table, stream)
+
+    def _may_call(self, app: AppConfig, page: str) -> bool:
+        """Say whether a page that was let in may still call an app. Its port was judged at the opening."""
+        parts = urlsplit(page)
+        trusted = {self._hosts.get(name) for name in app.trusts}
+        listed = app.cors is not None and page in app.cors.origins
+        return listed or (parts.scheme == "https" and parts.hostname in trusted)
 
 
 def _of_service(service: ServiceConfig) -> Standing:

@@ -5,6 +5,7 @@ open by the leash. It is kept with everything that its decision was made from, s
 be made again without asking anybody.
 """
 
+import math
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -23,6 +24,7 @@ class Cause(StrEnum):
     STALE = "stale"  # the replica is older than the resource allows (law F3)
     OPERATOR = "operator"  # `limen stream end`
     AGE = "age"  # `max_s`
+    IDLE = "idle"  # `idle_s`: Envoy ended it, and this is known by the time that passed
     STOPPING = "stopping"  # the gateway stops
 
 
@@ -42,6 +44,7 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 FINISHED = Ending(Cause.FINISHED, "The connection was closed by one of its ends.")
+IDLE = Ending(Cause.IDLE, "Nothing passed for as long as this resource lets a connection be idle.")
 
 
 class LiveStream(msgspec.Struct, eq=False):
@@ -55,10 +58,13 @@ class LiveStream(msgspec.Struct, eq=False):
         protocol: `websocket`, `connect`, `sse`, `grpc`, `http`, or another value of `Upgrade`.
         deadline_at: first instant at which its decision could change by itself (law R3).
         max_at: the end of its life by the resource's limits.
+        idle_s: how long Envoy lets it be without a byte.
         bytes_in, bytes_out: as Envoy last told, at `bytes_at`.
         close: ends it now. The registry calls it once.
         stamp: the replica's when it was decided. A stream that is added with another than the present
             one is decided again at once, so that nothing can fall between deciding and adding.
+        page: origin of the page that opened it, where that is another app's or a listed one's: it may
+            stay open for as long as such a page may call this app. Empty for all others.
     """
 
     question: AccessRequest
@@ -73,10 +79,12 @@ class LiveStream(msgspec.Struct, eq=False):
     close: Callable[[Ending], None]
     reads: tuple[EntityRef, ...] = ()
     deadline_at: Instant | None = None
+    idle_s: float = math.inf
     bytes_in: int = 0
     bytes_out: int = 0
     bytes_at: Instant = 0.0
     stamp: int = -1
+    page: str = ""
 
     @property
     def id(self) -> str:

@@ -14,6 +14,7 @@ import structlog
 from limen.administrator.stream_index import StreamIndex
 from limen.administrator.stream_values import (
     FINISHED,
+    IDLE,
     Cause,
     Ended,
     Ending,
@@ -45,6 +46,8 @@ __all__ = [
 ENDED_MAX = 10_000  # endings that are remembered, so that a client can ask why it was cut
 """As many again of streams that ended by themselves: these cost their client nothing to bring about, so
 they are kept apart, and a flood of them forgets no cut."""
+
+COUNTED_EVERY_S = 6.0  # Envoy tells each five seconds what has gone through
 
 K = TypeVar("K")
 Watcher = Callable[[LiveStream], None]
@@ -91,7 +94,9 @@ class Streams:
         self, session_id: str | None, subject: EntityRef | None, resource: EntityRef, limits: StreamLimits
     ) -> Code | None:
         """Return `STREAM_LIMIT` when one more would be too many."""
-        full = self._resources[resource] >= limits.per_resource
+        full = self._resources[_door(resource)] >= limits.per_resource
+        if subject is None:  # nobody is signed in there: strangers leave room for those who are
+            full = full or self._resources[_porch(resource)] >= max(1, limits.per_resource // 2)
         if subject is not None:
             full = full or self._subjects[subject] >= limits.per_subject
         if session_id is not None:
@@ -105,7 +110,7 @@ class Streams:
         stream.reads = self.index.put(stream.id, stream.reads, question.session_id, stream.token_hash)
         self._live[stream.id] = stream
         self._subjects[question.subject] += 1
-        self._resources[question.resource] += 1
+        self._resources.update(_counted(question))
         for added, _ in self._watchers:
             added(stream)
 
@@ -115,10 +120,18 @@ class Streams:
 
     def remove(self, stream_id: str, ending: Ending = FINISHED) -> LiveStream | None:
         """Note that a stream has ended by itself; `None` when it was not, or no longer, live."""
-        stream = self._take(stream_id, ending)
+        stream = self._live.get(stream_id)
         if stream is not None:
+            if ending is FINISHED and self._was_idle(stream):
+                ending = IDLE
+            self._take(stream_id, ending)
             self._tell(stream, ending)
         return stream
+
+    def _was_idle(self, stream: LiveStream) -> bool:
+        """Whether a stream ended at its idle limit, as far as Envoy's count of bytes can say."""
+        silent_s = self._clock.now() - max(stream.opened_at, stream.bytes_at)
+        return silent_s >= stream.idle_s - COUNTED_EVERY_S
 
     def end(self, stream_id: str, ending: Ending) -> bool:
         """End a stream; return whether it was live (law L1)."""
@@ -147,7 +160,8 @@ class Streams:
         question = stream.question
         self.index.take(stream_id, stream.reads, question.session_id, stream.token_hash)
         _less(self._subjects, question.subject)
-        _less(self._resources, question.resource)
+        for key in _counted(question):
+            _less(self._resources, key)
         kept = self._finished if ending.cause is Cause.FINISHED else self._cut
         kept[stream_id] = Ended(
             stream_id,
@@ -211,8 +225,9 @@ class Streams:
         """Note what a live stream's new decision was about, and what it read."""
         stream.reads = self.index.reread(stream.id, stream.reads, reads)
         if question.resource != stream.question.resource:
-            _less(self._resources, stream.question.resource)
-            self._resources[question.resource] += 1
+            for key in _counted(stream.question):
+                _less(self._resources, key)
+            self._resources.update(_counted(question))
         stream.question = question
 
     def retoken(self, stream: LiveStream, token_hash: str) -> None:
@@ -229,6 +244,22 @@ def _fits(stream: LiveStream, subject: str | None, session: str | None, resource
         return False
     name = question.resource.id
     return resource is None or name == resource or name.startswith(f"{resource}/")
+
+
+def _door(resource: EntityRef) -> EntityRef:
+    """Return what limits count by: an app with all its routes, or a service."""
+    return EntityRef("App", resource.id.partition("/")[0]) if resource.type == "Route" else resource
+
+
+def _porch(resource: EntityRef) -> EntityRef:
+    """Return what the streams are counted by that a resource's public routes hold for no one in particular."""
+    return EntityRef("Porch", _door(resource).id)
+
+
+def _counted(question: AccessRequest) -> tuple[EntityRef, ...]:
+    """Return what a stream counts for, besides its subject and session."""
+    door = _door(question.resource)
+    return (door,) if question.subject is not None else (door, _porch(question.resource))
 
 
 def _less(counter: Counter[K], key: K) -> None:

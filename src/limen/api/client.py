@@ -10,7 +10,6 @@ import httpx
 from limen.core.errors import Conflict, Invalid, LimenError, NotFound, Refused, Unavailable
 
 TIMEOUT_S = 120.0
-KEPT_S = 1.0  # an idle connection: control closes those of five seconds, perhaps as we ask
 CLASS_OF: Mapping[int, type[LimenError]] = {
     403: Refused,
     404: NotFound,
@@ -27,9 +26,7 @@ class AdminClient:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket), limits=httpx.Limits(keepalive_expiry=KEPT_S)),
-            base_url="http://limen",
-            timeout=TIMEOUT_S,
+            transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://limen", timeout=TIMEOUT_S
         )
 
     def get(self, path: str, **query: Any) -> Any:

@@ -3,7 +3,6 @@
 Exit codes of `connect`: 0 it ended in good order, 1 refused or failed, 3 the gateway cut it.
 """
 
-import asyncio
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -171,6 +170,8 @@ def connect(
     ] = False,
 ) -> None:
     """Reach a TCP service through the gateway."""
+    import asyncio
+
     from limen.connect.login import Client
 
     if stdio == (listen is not None):
@@ -216,6 +217,8 @@ async def _carry(
 
 async def _tell(client: "Client", known: "Profile", service: str, outcome: "Outcome") -> "End":
     """Print why a tunnel ended, if there is anything to say."""
+    import asyncio
+
     from limen.connect.why import ask_why, explain_outcome
 
     def ask(stream_id: str) -> "End":

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from limen import __version__
 from limen.cli.output import JsonOption, StateOption, connect, err, out, print_fields
 from limen.core.errors import BundleRefused, Conflict, Invalid, NotFound
 from limen.services.gateway_options import NODE, UPGRADE_DEADLINE_S, GatewayOptions
@@ -42,6 +41,8 @@ def register(app: typer.Typer) -> None:
 def print_version(wanted: bool) -> None:
     """Print the version and leave."""
     if wanted:
+        from limen import __version__
+
         typer.echo(__version__)
         raise typer.Exit
 

@@ -18,6 +18,9 @@ ACTIONS_ON: Mapping[str, tuple[str, ...]] = {
 }
 """What may be asked of each kind of resource, as the Cedar schema says."""
 
+ADMIN_STALENESS_MAX_S = 30.0
+"""How old facts may be for `admin`, whatever the resource says (architecture §3, law F3)."""
+
 ADMIN_ROUTES = (
     "people",
     "groups",

@@ -18,7 +18,7 @@ from limen.administrator.gateway_ca import RENEW_AT, GatewayCertificate, parse_g
 from limen.console.guard import PEER
 from limen.core.clock import Clock
 from limen.core.errors import Refused
-from limen.services.control_tls import ControlTls
+from limen.services.control_tls import HANDSHAKE_TIMEOUT_S, ControlTls
 from limen.services.serving import BACKLOG, STOP_S, QuietServer
 
 CERTIFICATE = "limen.gateway"
@@ -80,6 +80,31 @@ class GatewaysOnly:
         await self._app(scope, receive, send_closing)
 
 
+class TlsServer(QuietServer):
+    """uvicorn, but a stranger who connects and does not shake hands is dropped as soon as at the feed."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen. uvicorn's own leaves the handshake the loop's minute."""
+        await self.lifespan.startup()
+        loop, config = asyncio.get_running_loop(), self.config
+
+        def make() -> asyncio.Protocol:
+            state, app_state = self.server_state, self.lifespan.state
+            return GatewayProtocol(config=config, server_state=state, app_state=app_state)
+
+        self.servers = [
+            await loop.create_server(
+                make,
+                sock=one,
+                ssl=config.ssl,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+                backlog=config.backlog,
+            )
+            for one in sockets or ()
+        ]
+        self.started = True
+
+
 class TlsConsole:
     """The console on `host:port`. `port` says where, also when it was to take a free one."""
 
@@ -108,7 +133,7 @@ class TlsConsole:
             timeout_graceful_shutdown=STOP_S,
             ssl_context_factory=lambda _config, _default: tls.console,
         )
-        self._server = QuietServer(config)
+        self._server = TlsServer(config)
         self._task: asyncio.Task[Any] | None = None
 
     async def start(self) -> None:

@@ -1,8 +1,12 @@
 """What one brain decides with: replica, feed, check, streams, journal. All of it lives on one loop."""
 
 import asyncio
+import contextlib
+import os
 import secrets
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -17,7 +21,7 @@ from limen.administrator.streams import Ending, LiveStream, Streams
 from limen.console import pages
 from limen.core.changes import BundleFact, SecretFact
 from limen.core.clock import SystemClock
-from limen.core.errors import LimenError
+from limen.core.errors import LimenError, Unavailable
 from limen.core.record import OutcomeRecord
 from limen.core.secret import Secret
 from limen.enforcement.check.assertion import AssertionSigner
@@ -33,7 +37,7 @@ from limen.enforcement.leash.leash import Leash
 from limen.enforcement.leash.metrics import LeashCollector, LeashTally
 from limen.enforcement.leash.records import ended_record, was_live
 from limen.enforcement.leash.server import LeashServer, start_leash
-from limen.enforcement.leash.watchdog import Watchdog
+from limen.enforcement.leash.watchdog import EXIT_CODE, Watchdog
 from limen.engine.memo import Memo
 from limen.journal.writer import Journal
 from limen.services.gateway_commands import stream_commands
@@ -86,8 +90,10 @@ class Deciding:
         return self.replica.confirmed_at is not None
 
     async def start(self) -> None:
-        """Answer on this slot's sockets, and follow control."""
+        """Follow control, and answer on this slot's sockets."""
         self._file.load(self.replica)
+        self._tasks = [_vital(self.feed.run(), "feed")]
+        await self._catch_up()
         self._check_server = await start_check(
             self._socket("check"),
             self._check,
@@ -96,8 +102,16 @@ class Deciding:
             tally=self._tally,
         )
         self._leash_server = await start_leash(self._socket("leash"), self._leash, watchdog=self._watchdog)
-        work = {"feed": self.feed.run(), "reassess": self._reassessor.run()}
-        self._tasks = [asyncio.create_task(part, name=name) for name, part in work.items()]
+        self._tasks.append(_vital(self._reassessor.run(), "reassess"))
+
+    async def _catch_up(self) -> None:
+        """Learn what was changed while no brain ran, before the first answer.
+
+        The replica's file knows nothing of a revocation since. Where control does not answer soon, it
+        must do: its age counts.
+        """
+        with contextlib.suppress(Unavailable):
+            await self.feed.ask()
 
     def refuse_streams(self) -> None:
         """Hold no new live streams; those that are held go on."""
@@ -188,3 +202,16 @@ class Deciding:
             make_nonce=lambda: secrets.token_hex(16),
             note_seen=self.feed.note_seen,
         )
+
+
+def _vital(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Run what a brain cannot be without: should it ever fail, the process ends, and every stream with it."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_end_with)
+    return task
+
+
+def _end_with(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        log.critical("gateway.part_failed", part=task.get_name(), exc_info=task.exception())
+        os._exit(EXIT_CODE)

@@ -56,6 +56,8 @@ def obey_parent() -> None:
 
 
 def raise_file_limit() -> None:
-    """Take as many file descriptors as the system lets us: Envoy needs two for each tunnel."""
+    """Take as many file descriptors as the system lets us: Envoy needs two for each tunnel, and strangers
+    who only connect must not take control's last one.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

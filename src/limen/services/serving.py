@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 
 from limen.core.errors import Invalid
 from limen.services.logs import configure_logs
-from limen.services.processes import obey_parent
+from limen.services.processes import obey_parent, raise_file_limit
 from limen.services.state import StateDir
 
 BACKLOG = 1024
@@ -126,6 +126,7 @@ def run_service(name: str, root: Path, metrics: str | None, make: Callable[[Stat
     """Run one service on a state folder, alone of its kind there, until SIGTERM or SIGINT."""
     obey_parent()
     configure_logs(process=name)
+    raise_file_limit()
     state = StateDir.create(root)
     with state.lock(name):
         service = make(state)

@@ -213,3 +213,25 @@ def test_the_index_finds_what_a_scan_would(steps: list[tuple[str, str, tuple[Ent
     for name, (reads, session) in model.items():
         index.take(name, reads, session, session)
     assert not index._footprints and not index._readers
+
+
+def test_a_stream_that_ended_at_its_idle_limit_says_so() -> None:
+    registry = Registry()
+    for name in ("quiet", "busy"):
+        registry.add(name).idle_s = 60.0
+    registry.clock.advance(58.0)
+    registry.streams.note_bytes("busy", 1, 1, registry.clock.now())
+    registry.clock.advance(2.0)
+    registry.streams.remove("quiet")
+    registry.streams.remove("busy")
+    assert registry.told == [("quiet", Cause.IDLE), ("busy", Cause.FINISHED)]
+
+
+def test_the_routes_of_an_app_count_as_the_app() -> None:
+    registry = Registry()
+    registry.add("a", resource=EntityRef("Route", "wiki/live"))
+    limits = StreamLimits(per_resource=1)
+    refusal = registry.streams.refusal
+    assert refusal(None, None, WIKI, limits) is Code.STREAM_LIMIT
+    assert refusal(None, None, EntityRef("Route", "wiki/other"), limits) is Code.STREAM_LIMIT
+    assert refusal(None, None, EntityRef("App", "pay"), limits) is None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from limen.core.catalogue import CONNECT_APP, AppConfig, Catalogue, ServiceConfig
-from limen.core.resources import READ_METHODS, RouteMatch, RouteTable
+from limen.core.resources import ADMIN_STALENESS_MAX_S, READ_METHODS, RouteMatch, RouteTable
 from limen.enforcement.check.request import (
     HOST,
     BadRequest,
@@ -16,7 +16,6 @@ from limen.enforcement.check.request import (
     parse_target,
 )
 
-ADMIN_STALENESS_MAX_S = 30.0  # architecture §3, law F3: `admin`, whatever the resource says
 NO_PATH = Target("", "", ("",))
 
 

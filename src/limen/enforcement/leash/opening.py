@@ -9,6 +9,9 @@ from limen.core.catalogue import StreamLimits
 from limen.core.decision import AccessRequest
 from limen.core.ids import EntityRef, Instant
 from limen.enforcement.check.case import Opening
+from limen.enforcement.check.places import is_unsafe
+from limen.enforcement.check.refusals import Asked
+from limen.enforcement.check.request import ORIGIN, UPGRADE
 
 LIMITS = ("per_session", "per_subject", "per_resource")
 _UNLIMITED = StreamLimits(per_session=1 << 62, per_subject=1 << 62, per_resource=1 << 62)
@@ -41,10 +44,24 @@ def live_stream(opening: Opening, protocol: str, close: Callable[[Ending], None]
         protocol=protocol,
         opened_at=question.at,
         max_at=question.at + place.streams.max_s,
+        idle_s=place.streams.idle_s,
         close=close,
         reads=_resource_alone(question.resource) if facts is None else reads_of(facts),
         deadline_at=_deadline(opening),
+        page=_page(case.asked),
     )
+
+
+def _page(asked: Asked) -> str:
+    """Return the origin of another page than the app's own, where that was asked for: at handshakes, and
+    for methods that may change something. `Check` has let it in.
+    """
+    request = asked.request
+    if UPGRADE not in request.headers and not is_unsafe(request.method):
+        return ""
+    origin = request.headers.get(ORIGIN, b"").decode("latin-1")
+    own = f"https://{asked.authority.host}{asked.authority.port}"
+    return "" if origin == own else origin
 
 
 def _deadline(opening: Opening) -> Instant | None:

@@ -129,7 +129,7 @@ class Run:
         if not stream.open:
             raise Unavailable(
                 f"{stream.door.name} answered a {kind} stream of {stream.holder} with {stream.status}.",
-                remedy="Look at the gateway's log and at `limen decisions list`.",
+                remedy="Look at the gateway's log and at `limen decisions search`.",
             )
         return stream
 

@@ -76,7 +76,10 @@ class RunningWorld:
 
 
 class Program:
-    """One of Limen's processes, run as a user would: started, signalled, ended."""
+    """One of Limen's processes, run as a user would: started, signalled, ended.
+
+    It ends with the thread that has started it (prctl(2), PR_SET_PDEATHSIG).
+    """
 
     def __init__(self, *arguments: str, log: Path, environ: Mapping[str, str]) -> None:
         self._arguments = arguments
@@ -219,6 +222,10 @@ class PrivateSystem:
         """Start control again, and wait until it answers."""
         assert self.control is not None
         self.control.start()
+        self.wait_control()
+
+    def wait_control(self) -> None:
+        """Wait until control answers."""
         admin = AdminClient(StateDir(self._control_state).socket("admin"))
         self.wait(lambda: bool(admin.get("/v1/status")), "control")
 
