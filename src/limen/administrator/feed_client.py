@@ -54,6 +54,7 @@ DIAL_TIMEOUT_S = 5.0
 ASK_TIMEOUT_S = 2.0  # below Envoy's timeout for the check
 SIGN_TIMEOUT_S = 10.0
 SEEN_EVERY_S = 10.0
+SKEW_MAX_S = 2.0  # between the clocks of gateway and control, the way of the answer included
 BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 SPREAD = (0.5, 1.5)  # a hundred gateways do not come back in the same instant
 
@@ -83,6 +84,7 @@ class FeedClient:
     Attributes:
         connected: control is being followed right now.
         connections: how often a connection was made.
+        skew_s: how far this clock was ahead of control's when it last answered.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class FeedClient:
         self._restart = False  # what is held cannot be continued: ask for a snapshot
         self.connected = False
         self.connections = 0
+        self.skew_s = 0.0
 
     async def run(self) -> None:
         """Follow control until cancelled; connect again with back-off whenever the feed ends."""
@@ -214,6 +217,8 @@ class FeedClient:
         if isinstance(message, Answer | Signed):
             if message.n in self._open and not self._open[message.n][1].done():
                 self._open[message.n][1].set_result(message)
+        elif isinstance(message, Pong):
+            self._compare_clocks(message.at)
         elif isinstance(message, Command):
             self._send(self._obey(message))
         if self._file is None:
@@ -224,6 +229,14 @@ class FeedClient:
             self._file.save(self._replica)
         elif isinstance(message, Pong):
             self._file.note_age(self._replica)
+
+    def _compare_clocks(self, control_at: float) -> None:
+        """Note how far this clock is from control's: what ends by time ends by this one."""
+        if control_at == 0:
+            return
+        before, self.skew_s = self.skew_s, self._clock.now() - control_at
+        if abs(self.skew_s) > SKEW_MAX_S >= abs(before):
+            log.warning("feed.clock_differs", seconds=round(self.skew_s, 1), remedy="Set both clocks by NTP.")
 
     async def _tick(self, writer: asyncio.StreamWriter, feed: FeedReader) -> None:
         """Ping each second, and report sessions seen each tenth."""

@@ -122,10 +122,14 @@ class Tx(msgspec.Struct, frozen=True, tag="tx"):
 
 
 class Pong(msgspec.Struct, frozen=True, tag="pong"):
-    """Answers the ping `n`. Everything up to `seq` was sent before it."""
+    """Answers the ping `n`. Everything up to `seq` was sent before it.
+
+    `at` is control's wall clock; 0 from a release that does not tell it.
+    """
 
     n: int
     seq: int
+    at: float = 0.0
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):

@@ -63,10 +63,14 @@ class Sessions:
             self.note_seen({session.id: now})
 
     def note_seen(self, seen: Mapping[str, Instant]) -> None:
-        """Note when sessions were last in use, as gateways report it."""
+        """Note when sessions were last in use, as gateways report it.
+
+        Never later than now: a gateway whose clock is ahead, or that lies, would keep sessions from going
+        idle long after it was removed.
+        """
         if seen:
             with self.ledger.store.transaction("limen", "sessions in use") as tx:
-                rows.note_seen(tx.connection, seen)
+                rows.note_seen(tx.connection, {one: min(at, tx.now) for one, at in seen.items()})
 
     def list_live(self, person: str | None = None) -> tuple[tuple[Session, tuple[AppSession, ...]], ...]:
         """Return live sessions with their children, newest first."""

@@ -252,7 +252,7 @@ def _door(resource: EntityRef) -> EntityRef:
 
 
 def _porch(resource: EntityRef) -> EntityRef:
-    """Return what the streams are counted by that a resource's public routes hold for no one in particular."""
+    """Return what the streams of a resource's public routes are counted by: those of nobody in particular."""
     return EntityRef("Porch", _door(resource).id)
 
 

@@ -61,8 +61,8 @@ def revoke(
     else:
         if not yes:
             typer.confirm(
-                f"This applies a bundle with one more app and service to the system of {state}, adds people "
-                "named limen-conformance-…, and takes both out again. Go on?",
+                f"This applies bundles with a few more apps and services to the system of {state}, adds "
+                "people named limen-conformance-…, and takes both out again. Go on?",
                 abort=True,
             )
         report = revoke_running(state, streams, say)

@@ -207,7 +207,8 @@ class GatewayLine:
             case Ping(n) | Ask(n):
                 head = self.head = await asyncio.to_thread(self._look)
                 await self._pump()
-                await self._send(Pong(n, head) if isinstance(message, Ping) else Answer(n, head))
+                pong = Pong(n, head, self._clock.now())
+                await self._send(pong if isinstance(message, Ping) else Answer(n, head))
 
     def _look(self) -> int:
         """Return the head, read now; refuse a gateway that was removed since (on any control node)."""

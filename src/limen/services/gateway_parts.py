@@ -175,6 +175,10 @@ class Deciding:
                 "Age of what this gateway knows, on its own boot clock.",
                 lambda: self.replica.age_s(self.clock.boot_s()),
             ),
+            "limen_gateway_clock_skew_seconds": (
+                "How far this clock is ahead of control's.",
+                lambda: self.feed.skew_s,
+            ),
             "limen_gateway_memo_hits": ("Decisions answered from the memo.", lambda: float(self.memo.hits)),
             "limen_gateway_memo_misses": ("Decisions made anew.", lambda: float(self.memo.misses)),
         }

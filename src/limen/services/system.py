@@ -1,7 +1,9 @@
 """A whole system on one machine: control and gateway as supervised children. `up` and `demo` share it."""
 
 import asyncio
+import contextlib
 import errno
+import random
 import socket
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from limen.services.processes import Child, limen_command
 from limen.services.state import StateDir
 
 READY_S = 60.0
+FREE_PORTS = range(20_000, 32_000)
 POLL_S = 0.05
 GATEWAY_STOP_S = 20.0  # from SIGTERM to SIGKILL: requests finish, Envoy ends, then the brains
 LOG_TAIL_LINES = 12
@@ -134,10 +137,20 @@ class System:
 
 
 def free_port(listen: str) -> int:
-    """Return a TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((listen, 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port that nobody listens on now.
+
+    From below the range that the kernel gives to outgoing connections, or one of those could take it
+    before whoever asked listens there.
+    """
+    family = socket.AF_INET6 if ":" in listen else socket.AF_INET
+    for port in random.sample(FREE_PORTS, len(FREE_PORTS)):
+        with socket.socket(family) as probe:
+            if probe.connect_ex((listen, port)) == 0:
+                continue
+        with socket.socket(family) as probe, contextlib.suppress(OSError):
+            probe.bind((listen, port))
+            return port
+    raise Conflict(f"No TCP port of {listen} is free.", remedy="Choose one with --port.")
 
 
 def demand_free(listen: str, port: int) -> None:

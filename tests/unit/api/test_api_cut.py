@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limen.api.cut import cure_of
@@ -32,6 +32,7 @@ def joined(path: str = "/", resource: str = 'App::"wiki"', details: str = MAX_DU
     return Joined(decision, OutcomeRecord("d", 1.0, 200, 300_000, details=details))
 
 
+@settings(deadline=None, max_examples=50)
 @given(PATHS)
 def test_law_c1_usable_as_printed(path: str) -> None:
     cut = cure_of(joined(path))

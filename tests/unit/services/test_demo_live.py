@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limen.services.demo.coffee import LIVE_CSP, moment
@@ -71,6 +71,7 @@ def test_the_display_repeats_what_it_is_told(served: str) -> None:
         assert reader.read() == b"\x81\x08two cups" + b"\x8a\x01?" + b"\x88\x02\x03\xe8"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=TEXT_BYTES_MAX // 4))
 def test_every_text_that_fits_arrives(text: str) -> None:
     sent = BytesIO()

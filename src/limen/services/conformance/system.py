@@ -21,6 +21,8 @@ from limen.services.state import StateDir
 COMMITTED_AT = "x-limen-committed-at"
 START_S = 60.0
 STOP_S = 30.0
+UPGRADE_S = 160.0  # more than the gateway takes to give up
+LOG_TAIL_LINES = 30
 POLL_S = 0.05
 REASON = "end of conformance"
 
@@ -191,11 +193,19 @@ class PrivateSystem:
         self.wait(lambda: health.get("/readyz")["status"] == "ok", f"gateway {number}")
 
     def upgrade_gateway(self, number: int) -> None:
-        """Upgrade a gateway's brain, and wait until the next one serves."""
+        """Upgrade a gateway's brain, and wait until the next one serves.
+
+        Raises:
+            Unavailable: it was not upgraded.
+        """
         command = limen_command("gateway", "upgrade", "--state", str(self.state(number)))
-        subprocess.run(  # noqa: S603 - our own program
-            command, check=True, stdout=subprocess.DEVNULL, timeout=START_S
+        done = subprocess.run(  # noqa: S603 - our own program
+            command, check=False, capture_output=True, text=True, timeout=UPGRADE_S
         )
+        if done.returncode:
+            log = (self._root / f"gateway-{number}.log").read_text("utf-8", "replace").splitlines()
+            tail = "\n".join(log[-LOG_TAIL_LINES:])
+            raise Unavailable(f"gateway-{number} was not upgraded: {done.stderr.strip()}\n{tail}")
 
     def pause_control(self) -> None:
         """Let control stand still."""
