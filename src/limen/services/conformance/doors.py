@@ -29,7 +29,7 @@ def make_door(name: str, port: int, domain: str, ca_file: Path | None) -> Door:
         context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
         context.set_alpn_protocols([protocol])
         contexts[protocol] = context
-    return Door(name, address, port, *hosts, contexts)
+    return Door(name, address, port, *hosts, contexts, str(ca_file or ""))
 
 
 def answer(door: Door, cookie: str = "") -> int:

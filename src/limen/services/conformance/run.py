@@ -11,7 +11,7 @@ from limen.services.conformance import bundle
 from limen.services.conformance.bundle import Twist
 from limen.services.conformance.cells import CELLS, KINDS, Cell, World, own_group, person_of
 from limen.services.conformance.judging import all_ended, all_spoke, closed_row, cut_row, denied_row, said
-from limen.services.conformance.loops import ALLOWED, KeepAliveLoop
+from limen.services.conformance.loops import ALLOWED, KeepAliveLoop, LoopApart
 from limen.services.conformance.people import Enroller, Holder
 from limen.services.conformance.report import Report, Row, Untouched, latencies_ms, percentile, row_of
 from limen.services.conformance.streams import Door, Stream, StreamClient
@@ -221,7 +221,7 @@ class Run:
 
     async def _cut_all(self, watcher: Holder) -> tuple[list[Row], float | None]:
         """One bundle that flips every stream, while somebody else's requests go on."""
-        watched = [KeepAliveLoop(door, watcher.cookie) for door in self._doors]
+        watched = [LoopApart(door, watcher.cookie) for door in self._doors]
         keep = bundle.permit("watcher", f' in Group::"{own_group("watcher")}"')
         closed = bundle.forbid("everybody", f' in Group::"{bundle.EVERYBODY}"')
         await asyncio.to_thread(lambda: self._world.apply(Twist(more=keep)))
@@ -231,13 +231,12 @@ class Run:
         living = [stream for stream in self._others if stream.open]
         at = await asyncio.to_thread(lambda: self._world.apply(Twist(more=keep + closed)))
         await all_ended(living, at + self._options.cut_wait_s)
-        for loop in watched:
-            await loop.stop()
+        seen = [one for loop in watched for one in await loop.stop()]
         of_kind = {kind: [stream for stream in living if stream.kind == kind] for kind in KINDS}
         rows = [closed_row("bundle flips all", kind, held, at) for kind, held in of_kind.items() if held]
         end = max((s.closed_at for s in living), default=at)
-        asked = [one for loop in watched for one in loop.asked if at <= one.sent_at <= end]
-        failed = sum(one.status != ALLOWED for loop in watched for one in loop.asked)
+        asked = [one for one in seen if at <= one.answered_at and one.sent_at <= end]
+        failed = sum(one.status != ALLOWED for one in seen)
         rows = [msgspec.structs.replace(row, disturbed=failed) for row in rows]
         spans = latencies_ms(one.answered_at - one.sent_at for one in asked)
         self._say(f"bundle flips all: {said(rows)}")

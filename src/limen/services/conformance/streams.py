@@ -34,6 +34,7 @@ class Door(msgspec.Struct, frozen=True):
     app_host: str
     service_host: str
     contexts: Mapping[str, ssl.SSLContext]  # by ALPN protocol: http/1.1, h2
+    ca_file: str = ""
 
     def authority(self, host: str) -> str:
         """Return a host as it stands in a request through this door."""
