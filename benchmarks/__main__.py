@@ -3,7 +3,18 @@
 import importlib
 import sys
 
-NAMES = ("decide", "grants", "check", "gateway", "tunnel", "leash", "reassess", "connect", "sessions", "who_can")
+NAMES = (
+    "decide",
+    "grants",
+    "check",
+    "gateway",
+    "tunnel",
+    "leash",
+    "reassess",
+    "connect",
+    "sessions",
+    "who_can",
+)
 
 
 def main() -> None:

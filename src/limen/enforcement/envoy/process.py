@@ -38,6 +38,9 @@ def command(settings: EnvoySettings) -> tuple[str, ...]:
         *("--drain-time-s", str(settings.drain_s)),
         *("--file-flush-interval-msec", str(LOG_FLUSH_MS)),
         *("--log-level", settings.log_level),
+        # Each stream that the leash ends is a warning of Envoy's: a thousand of them fill the pipe, and a
+        # worker that writes to a full pipe serves nobody.
+        *("--component-log-level", "ext_proc:error"),
         *("--log-format", "%l %v"),
         "--disable-hot-restart",
         "--reject-unknown-dynamic-fields",  # in watched files too; by default Envoy only mentions them

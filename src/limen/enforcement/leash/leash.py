@@ -28,7 +28,7 @@ from limen.enforcement.check.request import BadRequest, CheckRequest
 from limen.enforcement.leash.ended import NOT_KNOWN, answer_ending, asks_for_ending
 from limen.enforcement.leash.metrics import LeashTally
 from limen.enforcement.leash.opening import limit_met, live_stream
-from limen.enforcement.leash.pace import Pace
+from limen.enforcement.leash.pace import REST_S, Pace
 from limen.enforcement.leash.wire import (
     ANSWER_HEADERS,
     ANSWER_TRAILERS,
@@ -66,7 +66,7 @@ class Leash:
         self._shell = shell
         self._tally = tally
         self.calls = 0
-        self._pace = Pace(lambda work: asyncio.get_running_loop().call_soon(work))
+        self._pace = Pace(lambda work: asyncio.get_running_loop().call_later(REST_S, work))
         self._empty = asyncio.Event()
         self._empty.set()
 

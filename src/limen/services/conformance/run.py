@@ -19,6 +19,7 @@ from limen.services.conformance.streams import Door, Stream, StreamClient
 PROBE_EVERY_MS = 10
 OTHERS_EVERY_MS = (250, 2_000)  # how often other people's streams talk: with few, and with many of them
 BYSTANDERS = 4
+WITNESSES = 4  # processes that keep asking while everything else is cut: some hundred requests
 OPENING_AT_ONCE = 25
 AGAIN_S = 0.05  # between two attempts to be let in
 
@@ -221,7 +222,7 @@ class Run:
 
     async def _cut_all(self, watcher: Holder) -> tuple[list[Row], float | None]:
         """One bundle that flips every stream, while somebody else's requests go on."""
-        watched = [LoopApart(door, watcher.cookie) for door in self._doors]
+        watched = [LoopApart(door, watcher.cookie) for door in self._doors for _ in range(WITNESSES)]
         keep = bundle.permit("watcher", f' in Group::"{own_group("watcher")}"')
         closed = bundle.forbid("everybody", f' in Group::"{bundle.EVERYBODY}"')
         await asyncio.to_thread(lambda: self._world.apply(Twist(more=keep)))
