@@ -1,6 +1,7 @@
 """Sessions that are over, facts that are old, pages of other apps: what goes on being asked is refused."""
 
 import base64
+import contextlib
 import os
 import signal
 import threading
@@ -49,7 +50,7 @@ def close_app(target: Target, _: Person) -> None:
 ENDS: dict[str, tuple[Callable[[Target, Person], None], int]] = {
     "the session is ended by an administrator": (end_sessions, 401),
     "the person is suspended": (suspend, 401),
-    "the person's account expires": (expire, 403),
+    "the person's account expires": (expire, 401),  # 403 until control has ended the session (law R6)
     "the person leaves the group": (leave, 403),
     "the person signs out": (sign_out, 401),
     "the person signs out everywhere": (sign_out_everywhere, 401),
@@ -89,7 +90,8 @@ def test_a_connection_that_is_kept_is_refused_as_soon_as(
         target.apply(lambda content: content["apps"]["board"].update(allow=["group:staff"]))
     allowed_last = max(began for began, got in seen if got == 200)
     record_property("allowed_after_answer_ms", round((allowed_last - answered) * 1000, 1))
-    assert {got for _, got in seen} == {200, status}
+    meanwhile = {403} if end is expire else set()
+    assert {got for _, got in seen} - meanwhile == {200, status}
     assert seen[-1][1] == status
     assert allowed_last - answered < CLOSED_WITHIN_S
     first_refused = min(began for began, got in seen if got == status)
@@ -157,16 +159,17 @@ def test_staleness_with_control_stopped_each_resource_closes_at_its_own_bound(
 def test_a_check_that_is_stopped_is_an_outage_and_no_login_loop(target: Target) -> None:
     person = Person.enrolled(target.demo, "staff")
     cookie = person.open("vault")
-    gateway = child(target.demo, "gateway")
+    brain = child(target.demo, "brain")
     assert target.wire.ask("vault", cookie=cookie).status == 200
-    os.kill(gateway, signal.SIGSTOP)
+    os.kill(brain, signal.SIGSTOP)
     try:
         began = time.monotonic()
         page = target.wire.ask("vault", "/", *NAVIGATION, cookie=cookie)
         assert (page.status, page.get("location"), page.get("retry-after")) == (503, None, "5")
         assert time.monotonic() - began < 15, "a check that is stopped is an outage, soon"
     finally:
-        os.kill(gateway, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # its host has put another in its place
+            os.kill(brain, signal.SIGCONT)
     assert eventually(lambda: target.wire.ask("vault", cookie=cookie).status == 200)
 
 

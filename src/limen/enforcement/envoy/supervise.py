@@ -69,7 +69,7 @@ class EnvoySupervisor:
         self._pair: Pair | None = None
         self._current: Configuration | None = None
         self._refusal: str | None = None
-        self._ready = False
+        self._ready_pid: int | None = None  # the Envoy that was seen to serve
         self._watch: asyncio.Task[None] | None = None
         self._noticing: asyncio.Task[None] | None = None
 
@@ -140,7 +140,7 @@ class EnvoySupervisor:
             Unavailable: it does not within `timeout_s`; the message holds Envoy's last words.
         """
         if await until(self._admin.ready, timeout_s):
-            self._ready = True
+            self._ready_pid = self._runner.pid
             return
         words = " ".join(list(self._runner.last_words)[-3:]) or "it said nothing."
         raise Unavailable(
@@ -187,7 +187,7 @@ class EnvoySupervisor:
     def status(self) -> EnvoyStatus:
         """Return what is known without asking Envoy."""
         runner = self._runner
-        up = runner.pid is not None and self._ready
+        up = runner.pid is not None and runner.pid == self._ready_pid
         state = State.READY if up else State.STARTING if runner.running else State.STOPPED
         hosts = catalogue_hosts(self._catalogue) if self._catalogue else ()
         return EnvoyStatus(
@@ -221,7 +221,7 @@ class EnvoySupervisor:
     async def close(self) -> None:
         """Let go of an Envoy that goes on."""
         await self._stop_watching()
-        self._ready = False
+        self._ready_pid = None
         await self._admin.close()
 
     async def _apply(self, catalogue: Catalogue) -> Applied:
@@ -267,7 +267,7 @@ class EnvoySupervisor:
                 await self.refresh_certificates()
 
     def _envoy_started(self) -> None:
-        self._ready = False
+        self._ready_pid = None
         self._noticing = asyncio.create_task(self._notice_ready(), name="envoy-ready")
 
     async def _notice_ready(self) -> None:
@@ -275,8 +275,9 @@ class EnvoySupervisor:
             return await self._admin.ready() or await self._admin.deaf()
 
         with contextlib.suppress(Unavailable):  # it fell over meanwhile, and the next start notices
-            self._ready = await until(settled, READY_TIMEOUT_S) and await self._admin.ready()
-            if not self._ready:
+            if await until(settled, READY_TIMEOUT_S) and await self._admin.ready():
+                self._ready_pid = self._runner.pid
+            else:
                 self._runner.kick()
 
 
