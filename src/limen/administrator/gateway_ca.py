@@ -9,7 +9,7 @@ for the one URI `limen:gateway:<node>` (RFC 5280 section 4.2.1.6 and 4.2.1.12).
 import fcntl
 import os
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from limen.administrator.gateway_csr import parse_csr, pem_of_key, refuse_foreign_names
+from limen.administrator.issuing import BACKDATE_S, begin_certificate, key_usage
 from limen.core.errors import Invalid, Refused
 from limen.core.ids import Instant
 
@@ -30,7 +31,6 @@ CA_DAYS = 3650
 CONTROL_DAYS = 90
 GATEWAY_CERTIFICATE_S = 7 * 86_400  # a stolen machine's certificate dies by itself
 RENEW_AT = 2 / 3  # of a certificate's life
-BACKDATE_S = 3600  # clocks of other machines may be behind
 
 RESERVED_NAMES = frozenset({"control", "gateway"})
 """Names of control's own machine: they stand in the journal."""
@@ -133,12 +133,12 @@ class GatewayCa:
     ) -> Issued:
         assert isinstance(key, ec.EllipticCurvePublicKey)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-        builder = _builder(subject, self.cert.subject, key, now, life_s)
+        builder = begin_certificate(subject, self.cert.subject, key, now, life_s)
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         cert = (
             builder.add_extension(x509.SubjectAlternativeName([name]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(signs=False), critical=True)
+            .add_extension(key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(authority, critical=False)
             .sign(self._key, hashes.SHA256())
@@ -177,39 +177,9 @@ def parse_gateway_certificate(der: bytes) -> GatewayCertificate:
 
 def _ca_certificate(key: ec.EllipticCurvePrivateKey, now: Instant) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Limen gateways")])
-    builder = _builder(subject, subject, key.public_key(), now, CA_DAYS * 86_400)
+    builder = begin_certificate(subject, subject, key.public_key(), now, CA_DAYS * 86_400)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    return builder.add_extension(_usage(signs=True), critical=True).sign(key, hashes.SHA256())
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: Instant, life_s: float
-) -> x509.CertificateBuilder:
-    made = datetime.fromtimestamp(int(now), UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(made - timedelta(seconds=BACKDATE_S))
-        .not_valid_after(made + timedelta(seconds=life_s))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
-
-
-def _usage(*, signs: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs,
-        key_cert_sign=signs,
-        crl_sign=signs,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    return builder.add_extension(key_usage(signs_certificates=True), critical=True).sign(key, hashes.SHA256())
 
 
 def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -1,18 +1,19 @@
 """Issuing: a development CA limited to this system's names, and the leaf that it signs."""
 
 import ipaddress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from limen.administrator.issuing import begin_certificate, key_usage
 from limen.core.ids import Instant
 
 CA_DAYS = 3650  # trusting it again is a person's work on each machine
 LEAF_DAYS = 90  # browsers accept at most 398; short ones prove that renewal works
-BACKDATE = timedelta(hours=1)  # clocks of other machines may be behind
+DAY_S = 86_400
 
 
 def issue_ca(
@@ -29,9 +30,9 @@ def issue_ca(
     )
     permitted = [x509.DNSName(tree) for tree in trees]
     no_address = [x509.IPAddress(ipaddress.ip_network(text)) for text in ("0.0.0.0/0", "::/0")]
-    builder = _builder(subject, subject, key.public_key(), made, CA_DAYS)
+    builder = begin_certificate(subject, subject, key.public_key(), now, CA_DAYS * DAY_S)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
+    builder = builder.add_extension(key_usage(signs_certificates=True), critical=True)
     builder = builder.add_extension(
         x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=no_address), critical=True
     )
@@ -47,44 +48,15 @@ def issue_leaf(
 ) -> x509.Certificate:
     """Return a server certificate of `key` for `names`."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
-    builder = _builder(subject, ca.subject, key, _moment(now), LEAF_DAYS)
+    builder = begin_certificate(subject, ca.subject, key, now, LEAF_DAYS * DAY_S)
     alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
     server = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     builder = builder.add_extension(alternatives, critical=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
+    builder = builder.add_extension(key_usage(signs_certificates=False), critical=True)
     builder = builder.add_extension(server, critical=False).add_extension(issuer, critical=False)
     return builder.sign(ca_key, hashes.SHA256())
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, made: datetime, days: int
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(made - BACKDATE)
-        .not_valid_after(made + timedelta(days=days))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def permitted_trees(cert: x509.Certificate) -> tuple[str, ...]:
