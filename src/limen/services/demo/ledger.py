@@ -3,10 +3,11 @@
 It stands for the database that one already has: it knows nobody, and relies on not being reachable by others.
 """
 
-import socketserver
 import threading
 from contextlib import suppress
-from typing import Self
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+
+from limen.services.demo.web import LoopbackServer
 
 LINE_BYTES_MAX = 200
 ENTRIES = (("opening balance", 12_000), ("coffee beans", -180), ("sold: one espresso machine", 640))
@@ -52,36 +53,15 @@ def _is_amount(text: str) -> bool:
     )
 
 
-class LedgerServer:
-    """The ledger on a loopback port of its own, answered by threads."""
+class LedgerServer(LoopbackServer):
+    """The ledger."""
 
     def __init__(self) -> None:
-        self._server = _Threads(("127.0.0.1", 0), _line_handler(Ledger()))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
-
-    @property
-    def address(self) -> str:
-        """Where it listens, as a bundle says it."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    def start(self) -> Self:
-        """Begin to answer."""
-        self._thread.start()
-        return self
-
-    def stop(self) -> None:
-        """Stop answering, and free the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(ThreadingTCPServer(("127.0.0.1", 0), _line_handler(Ledger())))
 
 
-class _Threads(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-
-
-def _line_handler(ledger: Ledger) -> type[socketserver.StreamRequestHandler]:
-    class Lines(socketserver.StreamRequestHandler):
+def _line_handler(ledger: Ledger) -> type[StreamRequestHandler]:
+    class Lines(StreamRequestHandler):
         def handle(self) -> None:
             answer: str | None = HELLO
             with suppress(ConnectionError):  # whoever is connected may be cut at any time

@@ -10,6 +10,7 @@ from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
+from socketserver import ThreadingTCPServer
 from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -97,18 +98,18 @@ def html_page(
     )
 
 
-class AppServer:
-    """One app on a loopback port of its own, answered by threads."""
+class LoopbackServer:
+    """A server on a loopback port of its own, answered by threads that end with the program."""
 
-    def __init__(self, answer: Answer) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _listener(answer))
+    def __init__(self, server: ThreadingHTTPServer | ThreadingTCPServer) -> None:
+        self._server = server
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
 
     @property
-    def url(self) -> str:
-        """Where the app is."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+    def address(self) -> str:
+        """Where it listens, as a bundle says it."""
+        return f"127.0.0.1:{self._server.server_address[1]}"
 
     def start(self) -> Self:
         """Begin to answer."""
@@ -120,6 +121,18 @@ class AppServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class AppServer(LoopbackServer):
+    """One app."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), _listener(answer)))
+
+    @property
+    def url(self) -> str:
+        """Where the app is."""
+        return f"http://{self.address}"
 
 
 def _listener(answer: Answer) -> type[BaseHTTPRequestHandler]:
