@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from limen.core.ids import EntityRef
+from limen.core.rollout import ENFORCED, Rollout
 
 ADMIN_APP = "limen"
 """The app by whose policies Limen itself is administered."""
@@ -37,6 +38,7 @@ class RouteConfig(msgspec.Struct, frozen=True):
     public: bool = False
     labels: tuple[str, ...] = ()
     streaming: bool = False  # answers may be long: held by the leash instead of cut by the clock
+    rollout: Rollout | None = None  # None: the app's
 
 
 class StreamLimits(msgspec.Struct, frozen=True):
@@ -104,6 +106,7 @@ class AppConfig(msgspec.Struct, frozen=True):
     upgrades: tuple[str, ...] = ("websocket",)  # values of `Upgrade` that it may be asked for
     http2: bool = False  # the upstream is spoken to in HTTP/2, as gRPC needs
     streams: StreamLimits = StreamLimits()
+    rollout: Rollout = ENFORCED
 
     @property
     def ref(self) -> EntityRef:
@@ -125,6 +128,7 @@ class ServiceConfig(msgspec.Struct, frozen=True):
     allow: tuple[str, ...] = ()
     staleness_max_s: float = 300.0
     streams: StreamLimits = StreamLimits()
+    rollout: Rollout = ENFORCED
 
     @property
     def ref(self) -> EntityRef:
@@ -161,8 +165,57 @@ class CertificateConfig(msgspec.Struct, frozen=True):
     key: str
 
 
+class JournalConfig(msgspec.Struct, frozen=True):
+    """How journals are kept, on every node.
+
+    Attributes:
+        on_full: `deny`: nothing is allowed that cannot be recorded. `buffer`: records wait in memory, up to
+            `buffer_bytes`, and then nothing is allowed.
+        sync: each record is on the disk before its answer leaves.
+        keep_s: how long records are kept, by class (`decisions`, `events`); others are kept for ever.
+        bytes_max: sealed segments of a node, together; None is without bound.
+        compact: sealed segments become Parquet.
+        witness: folder on control's machine into which countersigned checkpoints are copied; empty for none.
+    """
+
+    on_full: str = "deny"
+    buffer_bytes: int = 64 * 1024 * 1024
+    sync: bool = False
+    keep_s: Mapping[str, float] = {}
+    bytes_max: int | None = None
+    compact: bool = True
+    witness: str = ""
+
+
+class ExportConfig(msgspec.Struct, frozen=True):
+    """A live sink of the journal's records.
+
+    Attributes:
+        kind: `syslog` (RFC 5424 over TLS), `https` (batches), `otlp` (OpenTelemetry logs over HTTP).
+        url: `host:port` of a syslog collector, an https URL of the others.
+        format: `ocsf` or `jsonl`; of what a syslog message or a batch carries.
+        classes: `decisions`, `events`.
+        secret: the stored secret sent as bearer token; None for none.
+        pseudonyms: the stored secret under which people are named by pseudonyms; None names them.
+        ca_pem: what may sign the collector's certificate; None is the system's roots.
+    """
+
+    name: str
+    kind: str
+    url: str
+    format: str = "ocsf"
+    classes: tuple[str, ...] = ("decisions", "events")
+    secret: str | None = None
+    pseudonyms: str | None = None
+    ca_pem: str | None = None
+
+
 class Catalogue(msgspec.Struct, frozen=True):
-    """Everything of `limen.yaml`, parsed."""
+    """Everything of `limen.yaml`, parsed.
+
+    Attributes:
+        guardrails_approved: a changed guardrail needs a second administrator's approval.
+    """
 
     domain: str
     timezone: str = "UTC"
@@ -175,6 +228,9 @@ class Catalogue(msgspec.Struct, frozen=True):
     certificate: CertificateConfig | None = None
     session_max_s: int = 43_200
     session_idle_s: int = 3_600
+    journal: JournalConfig = JournalConfig()
+    exports: Mapping[str, ExportConfig] = {}
+    guardrails_approved: bool = False
 
     @property
     def attribute_types(self) -> Mapping[str, str]:

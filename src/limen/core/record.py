@@ -2,6 +2,10 @@
 
 Every field has a class (`FIELD_CLASSES`): `public`, `sensitive` or `secret`. A field that has none
 counts as secret and is not exported.
+
+In the file, what tells of a person is sealed under that person's key (`limen.journal.keys`); `key` and
+`actor_key` name the keys and are empty in a record that is not sealed. Without the key (it was erased),
+the person reads `erased-…`, and the sealed fields read `ERASED`.
 """
 
 from collections.abc import Mapping
@@ -10,6 +14,9 @@ from typing import Any
 import msgspec
 
 from limen.core.ids import Instant
+
+ERASED = "erased"
+"""What a sealed field reads once its person's key was erased."""
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, tag="decision", omit_defaults=True):
@@ -42,13 +49,15 @@ class DecisionRecord(msgspec.Struct, frozen=True, tag="decision", omit_defaults=
     memo: str = "none"
     took_us: int = 0
     age_s: float = 0.0
+    key: str = ""  # of the subject
 
 
-class InputsRecord(msgspec.Struct, frozen=True, tag="inputs"):
+class InputsRecord(msgspec.Struct, frozen=True, tag="inputs", omit_defaults=True):
     """Stable inputs of decisions, stored once: facts as JSON-ready Cedar, under their salted hash."""
 
     id: str
     facts: Mapping[str, Any]
+    key: str = ""  # of the subject
 
 
 class BundleRecord(msgspec.Struct, frozen=True, tag="bundle"):
@@ -92,6 +101,8 @@ class EventRecord(msgspec.Struct, frozen=True, tag="event", omit_defaults=True):
     reason: str = ""
     ip: str = ""
     data: Mapping[str, Any] = {}
+    key: str = ""  # of the person whom it is about
+    actor_key: str = ""
 
 
 Record = DecisionRecord | InputsRecord | BundleRecord | OutcomeRecord | EventRecord

@@ -8,11 +8,11 @@ import structlog
 
 from limen.core.clock import Clock
 from limen.journal.frame import Kind
+from limen.journal.merkle import Frontier, leaf_hash
+from limen.journal.retention import Retention, expired_segments
 from limen.journal.segment_file import SegmentFile, Write, sync_directory
 from limen.journal.segments import (
-    Retention,
     SegmentHeader,
-    expired_segments,
     list_segments,
     mapped,
     read_seal,
@@ -28,6 +28,7 @@ class Chain:
 
     Attributes:
         boot: name of this opening.
+        tree: the Merkle tree of all records of this boot.
         lock: held by the writer for everything but `sync` and `tend`, which must not keep it waiting.
     """
 
@@ -39,6 +40,7 @@ class Chain:
         self._dirty = self._rotate_due = self._prune_due = False
         names = list_segments(directory)
         self.boot = f"{names[-1].boot_number + 1 if names else 1:08d}-{secrets.token_hex(4)}"
+        self.tree = Frontier()
         previous, end = "", 0
         if names:
             with mapped(names[-1].path) as data:
@@ -55,6 +57,7 @@ class Chain:
     def append(self, kind: Kind, payload: bytes) -> int:
         """Write one record and return its position. Raises OSError when it was not written (law J4)."""
         position = self._open.append(kind, payload)
+        self.tree.add(leaf_hash(payload))
         self._dirty = True
         return position
 
@@ -121,5 +124,8 @@ class Chain:
             log.warning("journal.not_sealed", why=error.strerror)
 
     def _new_segment(self, number: int, first: int, previous: str, previous_end: int) -> SegmentFile:
-        header = SegmentHeader(self.node, self.boot, number, first, self._clock.now(), previous, previous_end)
+        frontier = tuple(root.hex() for root in self.tree.roots)
+        header = SegmentHeader(
+            self.node, self.boot, number, first, self._clock.now(), previous, previous_end, frontier
+        )
         return SegmentFile(self._directory, header, self._write)

@@ -49,8 +49,9 @@ FIELD_CLASSES: Mapping[str, Mapping[str, FieldClass]] = {
         "memo": _PUBLIC,
         "took_us": _PUBLIC,
         "age_s": _PUBLIC,
+        "key": _PUBLIC,
     },
-    "inputs": {"id": _SENSITIVE, "facts": _SECRET},
+    "inputs": {"id": _SENSITIVE, "facts": _SECRET, "key": _PUBLIC},
     "bundle": {"id": _PUBLIC, "files": _SENSITIVE},
     "outcome": {
         "id": _PUBLIC,
@@ -72,6 +73,8 @@ FIELD_CLASSES: Mapping[str, Mapping[str, FieldClass]] = {
         "reason": _SENSITIVE,
         "ip": _SENSITIVE,
         "data": _SECRET,
+        "key": _PUBLIC,
+        "actor_key": _PUBLIC,
     },
 }
 

@@ -27,10 +27,10 @@ from limen.journal.chain import Chain
 from limen.journal.opening import load_salt, lock_node, recover
 from limen.journal.records import KIND_OF, encode_record
 from limen.journal.reserve import NO_SPACE, RESERVE_BYTES, Reserve
+from limen.journal.retention import Retention
 from limen.journal.segment_file import Write
 from limen.journal.segments import (
     Loss,
-    Retention,
     SegmentName,
     check_sealed,
     list_segments,

@@ -303,3 +303,84 @@ grant = Table(
     Column("reason", Text, nullable=False),
     Column("created_at", Float, nullable=False, server_default="0"),
 )
+
+# --- workloads, proposals, shadow, the journal's keepers -------------------------------------------
+
+workload = Table(
+    "workload",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+workload_token = Table(
+    "workload_token",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("workload", ForeignKey("workload.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", String(255), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("used_at", Float),
+    Column("actor", String(255), nullable=False),
+)
+
+bundle_proposal = Table(
+    "bundle_proposal",  # a bundle that waits for a second administrator
+    metadata,
+    Column("bundle", String(64), primary_key=True),
+    Column("files", JSON, nullable=False),
+    Column("base", String(64), nullable=False),  # the bundle that it was compared with
+    Column("proposed_at", Float, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("approved_at", Float),
+    Column("approver", String(255)),
+)
+
+shadow = Table(
+    "shadow",  # the candidate that is decided beside the active bundle; at most one
+    metadata,
+    Column("bundle", String(64), primary_key=True),
+    Column("files", JSON, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+legal_hold = Table(
+    "legal_hold",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("subject", String(255)),  # NULL holds everything
+    Column("reason", Text, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("since", Float, nullable=False),
+    Column("ended_at", Float),
+)
+
+journal_node = Table(
+    "journal_node",  # whose checkpoints are believed: the first key that a node showed
+    metadata,
+    Column("node", String(64), primary_key=True),
+    Column("verifier_key", Text, nullable=False),  # C2SP signed-note verifier key
+    Column("first_seen_at", Float, nullable=False),
+)
+
+complaint = Table(
+    "complaint",  # "this is wrong", from a page that denied or warned
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("decision", String(64), nullable=False),
+    Column("person", String(128), nullable=False, index=True),
+    Column("resource", String(255), nullable=False),
+    Column("owner", String(128), nullable=False, index=True),
+    Column("text", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("answer", Text),
+    Column("answered_at", Float),
+    Column("answered_by", String(255)),
+)

@@ -1,0 +1,1 @@
+"""Assurance: how far the rollout is, measured from what was recorded."""

@@ -1,0 +1,1 @@
+"""Access kept to what is needed: least-privilege proposals, and what access control costs people."""
