@@ -42,6 +42,15 @@ def rederive(record: DecisionRecord, inputs: InputsRecord, policies: Policies) -
             f"The decision {record.id} was made from other inputs or under another bundle.",
             remedy="Find the inputs and the bundle that the record names.",
         )
+    return decide(*restore(record, inputs), policies)
+
+
+def restore(record: DecisionRecord, inputs: InputsRecord) -> tuple[AccessRequest, Facts]:
+    """Return the question of a recorded decision as it was asked.
+
+    Raises:
+        Invalid: the inputs cannot be read, or are not about what the record names.
+    """
     facts = _facts(record, inputs)
     request = AccessRequest(
         id=DecisionId(record.id),
@@ -55,7 +64,7 @@ def rederive(record: DecisionRecord, inputs: InputsRecord, policies: Policies) -
         path=record.path,
         ip=record.ip,
     )
-    return decide(request, facts, policies)
+    return request, facts
 
 
 def agrees(record: DecisionRecord, decision: Decision) -> bool:
