@@ -2,6 +2,7 @@
 
 from limen.engine import rules
 from limen.engine.forms import Choice, Flag, Key, Many, MapOf, Table, Text, Whole
+from limen.engine.limen_journal_keys import JOURNAL
 from limen.engine.limen_resource_keys import APP, HEADER_PRESETS, SERVICE, STREAMS
 
 __all__ = ["HEADER_PRESETS", "LIMEN_YAML"]
@@ -95,7 +96,21 @@ LIMEN_YAML = Table(
             ),
             "How long sessions live.",
         ),
+        "journal": Key(JOURNAL, "How journals are kept, on every node."),
+        "policy": Key(
+            Table(
+                {
+                    "guardrails": Key(
+                        Choice(("free", "approved")),
+                        "`approved`: a changed guardrail needs a second administrator's approval.",
+                        "free",
+                    )
+                }
+            ),
+            "Who may change policies.",
+        ),
     },
+    elsewhere={"mode": "Say it of an app, a route or a service."},
     later={
         "connectors": "connectors",
         "agents": "device agents",
@@ -106,7 +121,6 @@ LIMEN_YAML = Table(
         "signals": "shared signals",
         "requests": "access requests",
         "reviews": "access reviews",
-        "mode": "rollout modes",
         "risk": "behaviour and risk",
         "acme": "certificates by ACME",
         "saml": "SAML",

@@ -4,6 +4,7 @@ from limen.core.catalogue import StreamLimits
 from limen.core.resources import ACTIONS_ON
 from limen.engine import rules
 from limen.engine.forms import Choice, Either, Flag, Key, Many, Number, Size, Table, Text, Whole
+from limen.engine.limen_rollout import MODE, ROUTE_MODE, SERVICE_MODE
 
 BODY_MAX_BYTES = 10 * 10**9
 HEADER_PRESETS = {
@@ -85,8 +86,8 @@ ROUTE = Table(
             "Answers may be long: held, and ended when access ends, instead of cut after five minutes.",
             "false; event streams and gRPC are held by themselves",
         ),
+        "mode": ROUTE_MODE,
     },
-    later={"mode": "rollout modes"},
     elsewhere={"websocket": _UPGRADES_SAY},
 )
 
@@ -143,11 +144,7 @@ APP = Table(
         "owner": Key(Text(rules.USER), "The person who answers for it; named on denials.", "nobody"),
         "labels": Key(Many(Text(rules.NAME)), 'What it handles: `Label::"phi"`.', "none"),
         "segment": Key(Text(rules.NAME), "The segment that it is in.", "none"),
-        "mode": Key(
-            Choice(("enforce",), later={"observe": "rollout modes", "warn": "rollout modes"}),
-            "What a denial does.",
-            "enforce",
-        ),
+        "mode": MODE,
         "identity": Key(
             IDENTITY,
             "How the app learns who it is: a signed assertion, headers, or one Basic credential.",
@@ -240,9 +237,9 @@ SERVICE = Table(
             Number(5, 86_400), "How old the gateway's facts may be.", "300; 30 with labels"
         ),
         "streams": Key(STREAMS, "Limits on its live streams.", "those of the whole"),
+        "mode": SERVICE_MODE,
     },
     later={
-        "mode": "rollout modes",
         "device": "device posture",
         "connector": "connectors",
         "requestable": "access requests",

@@ -20,7 +20,9 @@ from limen.core.catalogue import (
 )
 from limen.core.errors import Finding
 from limen.engine.forms import nearest
+from limen.engine.limen_journal_keys import read_journal
 from limen.engine.limen_keys import HEADER_PRESETS, LIMEN_YAML
+from limen.engine.limen_rollout import read_rollout, rollout_or_enforced
 from limen.engine.limen_whole import check_whole
 from limen.engine.read_forms import MISSING, Log, Path, Place, read
 from limen.engine.yaml_text import YamlRefused, compose
@@ -83,6 +85,8 @@ def _catalogue(tree: Mapping[str, Any], files: Mapping[str, str], log: Log) -> C
         certificate=CertificateConfig(**certificate) if whole else None,
         session_max_s=sessions.get("max_s", 43_200),
         session_idle_s=sessions.get("idle_s", 3_600),
+        journal=read_journal(tree.get("journal", {}), log),
+        guardrails_approved=tree.get("policy", {}).get("guardrails", "free") == "approved",
     )
 
 
@@ -129,6 +133,7 @@ def _app(name: str, base: _Base, tree: Mapping[str, Any], files: Mapping[str, st
         upgrades=tuple(tree.get("upgrades", ("websocket",))),
         http2=tree.get("http2", False),
         streams=_stream_limits(tree.get("streams", {}), base.streams, (*path, "streams"), log),
+        rollout=rollout_or_enforced(tree),
     )
 
 
@@ -147,6 +152,7 @@ def _service(name: str, base: _Base, tree: Mapping[str, Any], log: Log) -> Servi
         allow=tuple(tree.get("allow", ())),
         staleness_max_s=float(tree.get("staleness_max_s", usual_s)),
         streams=_stream_limits(tree.get("streams", {}), base.streams, ("services", name, "streams"), log),
+        rollout=rollout_or_enforced(tree),
     )
 
 
@@ -171,6 +177,7 @@ def _route(tree: Mapping[str, Any]) -> RouteConfig:
         public=tree.get("public", False),
         labels=tuple(tree.get("labels", ())),
         streaming=tree.get("streaming", False),
+        rollout=read_rollout(tree["mode"]) if "mode" in tree else None,
     )
 
 

@@ -4,10 +4,11 @@ While one form replaces the other both may lie there for a moment; whoever opens
 gets the one that is there. A segment that retention removed meanwhile reads as empty.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,12 +21,13 @@ from limen.journal.segments import (
     SegmentName,
     is_sealed,
     mapped,
-    parse_name,
     read_header,
     read_seal,
 )
 
 COMPACTED = ".parquet"
+_NAME = re.compile(r"(?P<boot>(?P<boot_number>\d{8})-[0-9a-f]{8})-(?P<number>\d{8})\.(seg|parquet)")
+_Edge = TypeVar("_Edge", SegmentHeader, Seal)
 
 
 class StoredFrame(NamedTuple):
@@ -58,8 +60,9 @@ def list_stored(directory: Path) -> tuple[SegmentName, ...]:
     """Return the segments of one node in either form, oldest first. One that has both counts as `.seg`."""
     found: dict[tuple[str, int], SegmentName] = {}
     for path in sorted(directory.glob(f"*{COMPACTED}")) + sorted(directory.glob(f"*{SUFFIX}")):
-        name = parse_name(path)
-        if name is not None:
+        match = _NAME.fullmatch(path.name)
+        if match:
+            name = SegmentName(int(match["boot_number"]), match["boot"], int(match["number"]), path)
             found[name.boot, name.number] = name
     return tuple(sorted(found.values()))
 
@@ -94,7 +97,8 @@ def header(name: SegmentName) -> SegmentHeader | None:
     with opened(name) as data:
         if data is not None:
             return read_header(data)
-    return _edge(name, Kind.HEADER, SegmentHeader)
+    payload = _edge(name, Kind.HEADER)
+    return None if payload is None else _decode(payload, SegmentHeader)
 
 
 def seal(name: SegmentName) -> Seal | None:
@@ -102,7 +106,8 @@ def seal(name: SegmentName) -> Seal | None:
     with opened(name) as data:
         if data is not None:
             return read_seal(data)
-    return _edge(name, Kind.SEAL, Seal)
+    payload = _edge(name, Kind.SEAL)
+    return None if payload is None else _decode(payload, Seal)
 
 
 def compacted_path(name: SegmentName) -> Path:
@@ -138,4 +143,14 @@ def as_frame(stored: StoredFrame) -> Frame:
     return Frame(stored.kind, stored.position, stored.payload, 0, 0)
 
 
-def _edge[Edge](name: SegmentName, kind: Kind, type_: type[Edge]) -> Edge | None: ...
+def _edge(name: SegmentName, kind: Kind) -> bytes | None:
+    from limen.journal import parquet
+
+    return parquet.read_edge(compacted_path(name), kind)
+
+
+def _decode(payload: bytes, type_: type[_Edge]) -> _Edge | None:
+    try:
+        return msgspec.json.decode(payload, type=type_)
+    except msgspec.MsgspecError:
+        return None
