@@ -44,14 +44,13 @@ forbid(principal is User, action, resource) unless { context has session && cont
 
 
 def bundle_files(apps: int = 30, *, without: Sequence[str] = ()) -> dict[str, str]:
-    """Return the bundle of `apps` apps, each open to two groups; `without` leaves groups out of all of them."""
+    """Return the bundle of `apps` apps, each open to two groups; `without` leaves groups out of all."""
     lines = ["domain: limen.test", "apps:"]
     for number in range(apps):
         allowed = {GROUPS[number % 5], GROUPS[(number * 3 + 1) % len(GROUPS)]} - set(without)
         names = ", ".join(f"group:{name}" for name in sorted(allowed))
-        lines.append(
-            f"  app{number:02d}: {{upstream: 'http://127.0.0.1:{9000 + number}', allow: [{names}], owner: p000}}"
-        )
+        upstream = f"http://127.0.0.1:{9000 + number}"
+        lines.append(f"  app{number:02d}: {{upstream: '{upstream}', allow: [{names}], owner: p000}}")
     return {"limen.yaml": "\n".join(lines) + "\n", "policies/guardrails/mfa.cedar": GUARDRAIL}
 
 

@@ -1,6 +1,6 @@
 """A small world for tests of the check: one wiki, a few people, and fakes that can be made to fail."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -40,6 +40,7 @@ from limen.enforcement.check.check import Check
 from limen.enforcement.check.parts import CheckParts
 from limen.enforcement.check.ports import Pages
 from limen.enforcement.check.request import CheckRequest
+from limen.journal.writer import Once
 
 KEY = b"k" * 32
 NOW = 1_800_000_000.0
@@ -144,15 +145,19 @@ class FakeJournal(Faults):
         self.records.append(record)
         return len(self.records)
 
-    def append_once(
-        self, kind: str, record_id: str, make: Callable[[], Record], *, urgent: bool = False
-    ) -> bool:
-        self.pop()
-        if (kind, record_id) in self._once:
-            return False
-        self._once.add((kind, record_id))
-        self.records.append(make())
-        return True
+    def append_many(self, items: Sequence[Record | Once], *, urgent: bool = False) -> object:
+        taken: list[Record] = []
+        once = set(self._once)
+        for item in items:
+            self.pop()
+            if not isinstance(item, Once):
+                taken.append(item)
+            elif (item.kind, item.id) not in once:
+                once.add((item.kind, item.id))
+                taken.append(item.make())
+        self.records += taken
+        self._once = once
+        return len(self.records)
 
     def salted(self, content: bytes) -> str:
         self.pop()

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -30,6 +30,7 @@ from limen.core.ids import EntityRef, new_decision_id
 from limen.core.record import DecisionRecord, EventRecord, Record
 from limen.engine.bundle import parse_bundle
 from limen.engine.memo import Memo
+from limen.journal.writer import Once
 
 NOW = 1_800_000_000.0  # Friday 15 January 2027, 08:00 UTC
 HOUR = 3_600.0
@@ -100,11 +101,10 @@ class Journal:
         self.records.append(record)
         return None
 
-    def append_once(
-        self, kind: str, record_id: str, make: Callable[[], Record], *, urgent: bool = False
-    ) -> bool:
-        self.append(make())
-        return True
+    def append_many(self, items: Sequence[Record | Once], *, urgent: bool = False) -> object:
+        for item in items:
+            self.append(item.make() if isinstance(item, Once) else item, urgent=urgent)
+        return None
 
     def salted(self, content: bytes) -> str:
         return f"{hash(content):x}"

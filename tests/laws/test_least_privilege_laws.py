@@ -91,7 +91,7 @@ def test_g1_nobody_loses(
         records += [inputs, recorded(question, decision, inputs.id)]
         if decision.allowed:
             used.append((question, facts))
-    proposal = propose(bundle, collect_uses(records, 0.0), Standing(memberships, grants), 0.0)
+    proposal = propose(bundle, collect_uses(records, 0.0), Standing(tuple(memberships.items()), grants), 0.0)
     assert proposal.losers == ()
     check_nobody_loses(proposal, used)
 
@@ -128,7 +128,7 @@ def test_the_text_of_the_rest_is_left_as_it_was_written() -> None:
     question = request(facts, "read", NOON)
     inputs = InputsRecord("i", stable_inputs(question, facts, policies))
     use = recorded(question, decide(question, facts, policies), "i")
-    proposal = propose(bundle, collect_uses([inputs, use], 0.0), Standing({}, ()), 0.0)
+    proposal = propose(bundle, collect_uses([inputs, use], 0.0), Standing(), 0.0)
     text = proposal.files["limen.yaml"]
     assert "# kept" in text
     assert "allow: []" in text
@@ -148,6 +148,6 @@ def test_a_permit_of_which_only_reading_is_used_is_narrowed_to_reading() -> None
         InputsRecord("i", stable_inputs(question, facts, policies)),
         recorded(question, decide(question, facts, policies), "i"),
     ]
-    proposal = propose(bundle, collect_uses(records, 0.0), Standing({}, ()), 0.0)
+    proposal = propose(bundle, collect_uses(records, 0.0), Standing(), 0.0)
     assert 'action in [Action::"read"]' in proposal.files["policies/entitlements/all.cedar"]
     assert ("action", "staff-wiki") in {(one.kind, one.id) for one in proposal.unused}

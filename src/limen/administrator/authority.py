@@ -127,6 +127,7 @@ class Authority:
         *,
         method: str = "",
         path: str = "",
+        ip: str = LOOPBACK,
     ) -> Answer:
         """Decide a call on control itself, and record it before it is answered.
 
@@ -137,7 +138,7 @@ class Authority:
         """
         began = self._clock.boot_s()
         with self._lock:
-            answer = self._answer(subject, action, resource, None, method=method, path=path)
+            answer = self._answer(subject, action, resource, None, ip=ip, method=method, path=path)
         took_us = int((self._clock.boot_s() - began) * 1e6)
         self._record(answer, took_us)
         return answer

@@ -57,3 +57,21 @@ class Ledger:
                     data=data,
                 )
             )
+
+    def tell(
+        self, kind: str, /, *, actor: str, reason: str, target: str = "", ip: str = "", **data: Any
+    ) -> None:
+        """Record an event that changes nothing in the database, before this returns. `data` as of `note`."""
+        self._sink(
+            EventRecord(
+                id=new_id("evt"),
+                at=self.store.clock.now(),
+                node=self._node,
+                kind=kind,
+                actor=actor,
+                target=target,
+                reason=reason,
+                ip=ip,
+                data=data,
+            )
+        )

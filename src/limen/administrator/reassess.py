@@ -16,6 +16,8 @@ Laws:
     R3 Every stream has a deadline, at which it is decided again.
     R4 A replica that is too old closes what it no longer may allow.
     R5 Nothing is closed that could be opened again at that instant.
+
+Where a resource is not enforced yet (`limen.core.rollout`) a denial is recorded, once, and closes nothing.
 """
 
 import asyncio
@@ -28,17 +30,19 @@ import msgspec
 import structlog
 
 from limen.administrator.projections import ENTITY_TYPES
-from limen.administrator.reassess_decide import End, Keep, Redecider
+from limen.administrator.reassess_decide import End, Keep, Redecider, Softened
 from limen.administrator.reassess_metrics import ReassessTally
 from limen.administrator.reassess_queue import Bounds, Deadlines, Sweep, Work
 from limen.administrator.recording import InputsOf, JournalPort, Recorder
 from limen.administrator.replica import Replica, Touched
+from limen.administrator.rollout import let_through_entry
 from limen.administrator.streams import Cause, Ending, LiveStream, Streams, grant_ref
 from limen.core.clock import Clock
 from limen.core.decision import AccessRequest, Code, Decision, Facts, Verdict
 from limen.core.errors import LimenError
 from limen.core.ids import EntityRef, Instant, new_decision_id, new_id
 from limen.core.record import EventRecord
+from limen.core.rollout import Stage
 from limen.engine.explain import SENTENCES
 from limen.engine.policies import Policies
 from limen.engine.replay import stable_inputs
@@ -204,7 +208,7 @@ class Reassessor:
             began_s = self._ticks_s()
             outcome = self._redecide(stream, now, boot_s)
             if isinstance(outcome, Keep):
-                self._keep(stream, outcome)
+                self._keep(stream, outcome, began_s)
             else:
                 self._end(stream, outcome, sweeps, began_s)
             for sweep in sweeps:
@@ -225,7 +229,7 @@ class Reassessor:
             decision = Decision(Verdict.DENY, Code.ENGINE_FAILED)
             return End(Cause.DENIED, SENTENCES[Code.ENGINE_FAILED], stream.question, decision)
 
-    def _keep(self, stream: LiveStream, keep: Keep) -> None:
+    def _keep(self, stream: LiveStream, keep: Keep, began_s: float) -> None:
         self._streams.redecided(stream, keep.question, keep.reads)
         if keep.token_hash != stream.token_hash:
             self._streams.retoken(stream, keep.token_hash)
@@ -235,7 +239,15 @@ class Reassessor:
             stream.staleness_max_s = keep.staleness_max_s
         stream.max_at, stream.deadline_at = keep.max_at, keep.deadline_at
         self._deadlines.set(stream.id, keep.deadline_at)
+        self._note_softened(stream, keep.softened, began_s)
         self.tally.kept += 1
+
+    def _note_softened(self, stream: LiveStream, kept_by: Softened | None, began_s: float) -> None:
+        """Record once that a stream would have been closed, were its resource enforced."""
+        if kept_by is None:
+            stream.would_be = ""
+        elif not stream.would_be and self._record(kept_by, kept_by.decision, began_s, kept_by.stage):
+            stream.would_be = kept_by.decision.verdict.value
 
     def _end(self, stream: LiveStream, end: End, sweeps: tuple[Sweep, ...], began_s: float) -> None:
         """Record that a decision flipped, then close. A journal that fails does not keep anything open."""
@@ -247,24 +259,25 @@ class Reassessor:
         if sweeps:
             self.tally.note_closed(self._ticks_s() - min(sweep.started_s for sweep in sweeps))
 
-    def _record(self, end: End, decision: Decision, began_s: float) -> str:
+    def _record(
+        self, end: End | Softened, decision: Decision, began_s: float, stage: Stage | None = None
+    ) -> str:
         question = msgspec.structs.replace(end.question, id=new_decision_id(end.question.at))
         active, inputs_id, inputs = self._replica.active, "", None
         try:
             if end.facts is not None and active is not None:
                 inputs_id = self._recorder.inputs_id(question, end.facts, active.policies)
                 inputs = self._recorder.inputs(inputs_id, question, end.facts, active.policies)
-            self._recorder.write(
-                self._recorder.entry(
-                    question,
-                    decision,
-                    bundle=None if active is None else self._replica.bundle(),
-                    took_us=round((self._ticks_s() - began_s) * 1_000_000),
-                    age_s=0.0 if end.facts is None else end.facts.age_s,
-                    inputs_id=inputs_id,
-                    inputs=inputs,
-                )
+            entry = self._recorder.entry(
+                question,
+                decision,
+                bundle=None if active is None else self._replica.bundle(),
+                took_us=round((self._ticks_s() - began_s) * 1_000_000),
+                age_s=0.0 if end.facts is None else end.facts.age_s,
+                inputs_id=inputs_id,
+                inputs=inputs,
             )
+            self._recorder.write(entry if stage is None else let_through_entry(entry, stage))
         except LimenError as error:
             self.tally.unrecorded += 1
             log.error("reassess.not_recorded", decision=question.id, why=error.message)

@@ -16,6 +16,7 @@ from limen.administrator.streams import Cause, LiveStream, reads_of
 from limen.core.changes import AppSessionFact, SessionFact
 from limen.core.decision import AccessRequest, Code, Decision, Facts, Verdict
 from limen.core.ids import BundleId, EntityRef, Instant
+from limen.core.rollout import Stage, softened
 from limen.engine.explain import SENTENCES
 from limen.engine.policies import Policies
 
@@ -23,6 +24,7 @@ AGAIN_EVERY_S = 1.0  # architecture, law R3: where time is read so that no edge 
 
 Decide = Callable[[AccessRequest, Facts, Policies], Decision]
 COOKIE = "cookie"
+SERVICE = "Service"
 NO_BUNDLE = ""
 
 _SESSION_OVER = "Your session has ended. Sign in again."
@@ -46,6 +48,7 @@ class Keep(msgspec.Struct, frozen=True):
         question: what it is now, should the bundle have changed that.
         token_hash: the app session that it lives by now.
         reads: what this decision read.
+        softened: the denial that it lives on in spite of.
     """
 
     question: AccessRequest
@@ -54,6 +57,16 @@ class Keep(msgspec.Struct, frozen=True):
     deadline_at: Instant
     max_at: Instant
     staleness_max_s: float
+    softened: "Softened | None" = None
+
+
+class Softened(msgspec.Struct, frozen=True):
+    """A denial that closes nothing, because its resource is in `stage`, with what it was made from."""
+
+    stage: Stage
+    question: AccessRequest
+    decision: Decision
+    facts: Facts | None = None
 
 
 class End(msgspec.Struct, frozen=True):
@@ -116,21 +129,25 @@ class Redecider:
         if facts is None:
             return _refuse(question, now, Code.NO_RESOURCE, look.active.id)
         decision = self._decide(question, facts, look.active.policies)
-        if not decision.allowed:
+        kept_by = None if decision.allowed else _softened(look, question, decision, facts)
+        if not decision.allowed and kept_by is None:
             return _ended_by(decision, question, facts)
         deadline_at = next_look(decision, facts, now, min(look.max_at, token.expires_at))
-        return _keep(look, token.id, facts, deadline_at)
+        return _keep(look, token.id, facts, deadline_at, kept_by)
 
     def _public(self, look: _Look) -> Keep | End:
-        """Decide a stream that nobody signed in for: it needs a public route, and fresh facts."""
+        """Decide a stream that nobody signed in for: it needs a public route (or an app that is not
+        enforced yet, which no service is for strangers), and fresh facts.
+        """
         question, now = look.question, look.question.at
         resource = self._replica.closure(question.resource)
         if not self._replica.age_s(look.boot_s) <= look.standing.staleness_max_s:
             return _refuse(question, now, Code.STATE_STALE, look.active.id)
-        if not look.standing.public or resource is None:
-            decision = Decision(Verdict.DENY, Code.NO_SESSION, bundle=BundleId(look.active.id))
+        decision = Decision(Verdict.DENY, Code.NO_SESSION, bundle=BundleId(look.active.id))
+        kept_by = None if look.standing.public else _softened(look, question, decision, None)
+        if resource is None or not (look.standing.public or kept_by):
             return End(Cause.DENIED, _DENIED[Code.NO_SESSION], question, decision)
-        return _keep(look, look.stream.token_hash, Facts(None, resource), look.max_at)
+        return _keep(look, look.stream.token_hash, Facts(None, resource), look.max_at, kept_by)
 
     def _sessions(self, stream: LiveStream, now: Instant) -> tuple[SessionFact | None, AppSessionFact | None]:
         """Return the session and the app session that a stream lives by.
@@ -199,7 +216,18 @@ def _asked_again(question: AccessRequest, standing: Standing, now: Instant) -> A
     )
 
 
-def _keep(look: _Look, token_hash: str, facts: Facts, deadline_at: Instant) -> Keep:
+def _softened(
+    look: _Look, question: AccessRequest, decision: Decision, facts: Facts | None
+) -> Softened | None:
+    """Return what keeps a stream open that is denied: the stage of whoever has it; None where none does."""
+    subject = None if facts is None else facts.subject
+    if subject is None and question.resource.type == SERVICE:
+        return None
+    stage = softened(look.standing.rollout, decision.code, None if subject is None else subject.ancestors)
+    return None if stage is None else Softened(stage, question, decision, facts)
+
+
+def _keep(look: _Look, token_hash: str, facts: Facts, deadline_at: Instant, kept_by: Softened | None) -> Keep:
     old, new = look.stream.question, look.question
     same = (old.resource, old.action) == (new.resource, new.action)
     return Keep(
@@ -209,6 +237,7 @@ def _keep(look: _Look, token_hash: str, facts: Facts, deadline_at: Instant) -> K
         deadline_at,
         look.max_at,
         look.standing.staleness_max_s,
+        kept_by,
     )
 
 

@@ -15,6 +15,7 @@ from limen.core.catalogue import CONNECT_APP, AppConfig, Catalogue, ServiceConfi
 from limen.core.decision import Code
 from limen.core.ids import EntityRef
 from limen.core.resources import ADMIN_STALENESS_MAX_S, RouteTable
+from limen.core.rollout import ENFORCED, Rollout
 
 NOT_UPGRADES = frozenset({"connect", "sse", "grpc", "http"})
 """Protocols of streams that no `Upgrade` header asked for."""
@@ -30,6 +31,7 @@ class Standing(msgspec.Struct, frozen=True):
     public: bool
     staleness_max_s: float
     max_s: float
+    rollout: Rollout = ENFORCED
 
 
 class StreamPlaces:
@@ -64,7 +66,8 @@ class StreamPlaces:
 
 
 def _of_service(service: ServiceConfig) -> Standing:
-    return Standing(service.ref, "connect", False, service.staleness_max_s, service.streams.max_s)
+    limits, bound_s = service.streams, service.staleness_max_s
+    return Standing(service.ref, "connect", False, bound_s, limits.max_s, service.rollout)
 
 
 def _of_app(app: AppConfig, table: RouteTable, stream: LiveStream) -> Standing:
@@ -72,7 +75,8 @@ def _of_app(app: AppConfig, table: RouteTable, stream: LiveStream) -> Standing:
     staleness_max_s = app.staleness_max_s
     if match.action == "admin":
         staleness_max_s = min(staleness_max_s, ADMIN_STALENESS_MAX_S)
-    return Standing(match.resource, match.action, match.public, staleness_max_s, app.streams.max_s)
+    rollout = app.rollout_of(match.resource)
+    return Standing(match.resource, match.action, match.public, staleness_max_s, app.streams.max_s, rollout)
 
 
 def read_path(path: str) -> str:

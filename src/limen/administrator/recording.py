@@ -1,6 +1,7 @@
 """Recording: a decision becomes a journal record, and what derives it again is stored once (law D5)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -9,6 +10,7 @@ from limen.core.changes import BundleFact
 from limen.core.decision import AccessRequest, Decision, Facts
 from limen.core.record import BundleRecord, DecisionRecord, InputsRecord, Record
 from limen.engine.policies import Policies
+from limen.journal.intake import Once
 
 InputsOf = Callable[[AccessRequest, Facts, Policies], Mapping[str, Any]]
 """Picks the stable inputs of a decision, JSON-ready."""
@@ -23,10 +25,8 @@ class JournalPort(Protocol):
         """Write a record before returning."""
         ...
 
-    def append_once(
-        self, kind: str, record_id: str, make: Callable[[], Record], *, urgent: bool = False
-    ) -> bool:
-        """Write what `make` returns unless it is there already."""
+    def append_many(self, items: Sequence[Record | Once], *, urgent: bool = False) -> object:
+        """Write records, all or none of them, before returning."""
         ...
 
     def salted(self, content: bytes) -> str:
@@ -111,19 +111,24 @@ class Recorder:
         return Entry(record, inputs, bundle)
 
     def write(self, entry: Entry) -> None:
-        """Write an entry, what it needs first.
+        """Write an entry. Raises as `write_many`."""
+        self.write_many((entry,))
+
+    def write_many(self, entries: Sequence[Entry]) -> None:
+        """Write entries with one write, what each needs first: all of them, or none.
 
         Raises:
-            Unavailable: the journal did not take it: then its answer must not leave.
+            Unavailable: the journal did not take them: then their answers must not leave.
         """
-        bundle = entry.bundle
-        if bundle is not None:
-            self._journal.append_once(
-                "bundle", bundle.bundle_id, lambda: bundle_record(bundle), urgent=self._urgent
-            )
-        if entry.inputs is not None:
-            self._journal.append_once("inputs", entry.record.inputs, entry.inputs, urgent=self._urgent)
-        self._journal.append(entry.record, urgent=self._urgent)
+        items: list[Record | Once] = []
+        for entry in entries:
+            bundle = entry.bundle
+            if bundle is not None:
+                items.append(Once("bundle", bundle.bundle_id, partial(bundle_record, bundle)))
+            if entry.inputs is not None:
+                items.append(Once("inputs", entry.record.inputs, entry.inputs))
+            items.append(entry.record)
+        self._journal.append_many(items, urgent=self._urgent)
 
 
 def bundle_record(fact: BundleFact) -> BundleRecord:

@@ -65,6 +65,7 @@ class LiveStream(msgspec.Struct, eq=False):
             one is decided again at once, so that nothing can fall between deciding and adding.
         page: origin of the page that opened it, where that is another app's or a listed one's: it may
             stay open for as long as such a page may call this app. Empty for all others.
+        would_be: `deny` while it is open only because its resource is not enforced yet; that is recorded.
     """
 
     question: AccessRequest
@@ -85,6 +86,7 @@ class LiveStream(msgspec.Struct, eq=False):
     bytes_at: Instant = 0.0
     stamp: int = -1
     page: str = ""
+    would_be: str = ""
 
     @property
     def id(self) -> str:

@@ -1,4 +1,4 @@
-"""The way to a running system: control's admin API on its Unix socket."""
+"""The way to a running system: control's admin API, on its Unix socket or, for a workload, by HTTPS."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,9 +8,11 @@ from typing import Any
 import httpx
 
 from limen.core.errors import Conflict, Invalid, LimenError, NotFound, Refused, Unavailable
+from limen.core.secret import Secret
 
 TIMEOUT_S = 120.0
 CLASS_OF: Mapping[int, type[LimenError]] = {
+    401: Refused,
     403: Refused,
     404: NotFound,
     409: Conflict,
@@ -24,10 +26,29 @@ class AdminClient:
     """A client of the admin API. Methods return parsed JSON and raise `LimenError` for refusals."""
 
     def __init__(self, socket: Path) -> None:
-        self._socket = socket
+        self._where = str(socket)
+        self._remedy = "Start the system with `limen up`, or name its folder with --state DIR."
         self._http = httpx.Client(
             transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://limen", timeout=TIMEOUT_S
         )
+
+    @classmethod
+    def remote(cls, origin: str, token: Secret[str], transport: httpx.BaseTransport) -> "AdminClient":
+        """Return a client that calls the sign-in host (`https://auth.DOMAIN`) as a workload.
+
+        Redirects are not followed: the token goes to this host alone. `transport` verifies certificates.
+        """
+        client = cls.__new__(cls)
+        client._where = origin
+        client._remedy = "Check the address, and give the CA with --ca-file if it is a private one."
+        client._http = httpx.Client(
+            transport=transport,
+            base_url=f"{origin}/api",
+            timeout=TIMEOUT_S,
+            headers={"authorization": f"Bearer {token.reveal()}"},
+            follow_redirects=False,
+        )
+        return client
 
     def get(self, path: str, **query: Any) -> Any:
         """Read; query values that are None are left out."""
@@ -49,10 +70,12 @@ class AdminClient:
         """Remove."""
         return self.send("DELETE", path, params=_given(query))
 
-    def follow(self, path: str) -> Iterator[Any]:
+    def follow(
+        self, path: str, *, method: str = "GET", body: Mapping[str, Any] | None = None
+    ) -> Iterator[Any]:
         """Yield the objects of a stream of JSON lines, until it ends."""
         try:
-            with self._http.stream("GET", path, timeout=None) as response:
+            with self._http.stream(method, path, json=body, timeout=None) as response:
                 if not response.is_success:
                     response.read()
                     raise _refusal(response)
@@ -82,8 +105,8 @@ class AdminClient:
 
     def _gone(self) -> Unavailable:
         return Unavailable(
-            f"Limen's control does not answer on {self._socket}.",
-            remedy="Start the system with `limen up`, or name its folder with --state DIR.",
+            f"Limen's control does not answer on {self._where}.",
+            remedy=self._remedy,
             code="NOT_RUNNING",
         )
 

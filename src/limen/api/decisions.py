@@ -15,8 +15,9 @@ from limen.core.record import DecisionRecord
 from limen.engine.bundle import parse_bundle
 from limen.engine.policies import compile_policies
 from limen.engine.replay import agrees, rederive
+from limen.journal.follow import Follower
 from limen.journal.query import Query as JournalQuery
-from limen.journal.reader import Found, Joined, JournalReader, JournalTail
+from limen.journal.reader import Found, Joined, JournalReader
 
 router = APIRouter(tags=["decisions"])
 TAIL_EVERY_S = 0.25
@@ -50,15 +51,15 @@ def search(
 @router.get("/v1/decisions/tail", summary="Follow decisions", **decided("read", "decisions"))
 def tail(deps: Deps) -> StreamingResponse:
     """Send each decision as it is made, one JSON object a line, until the caller leaves."""
-    return StreamingResponse(_follow(JournalTail(deps.journal_root)), media_type="application/x-ndjson")
+    return StreamingResponse(_follow(Follower.from_now(deps.journal_root)), media_type="application/x-ndjson")
 
 
-def _follow(journal: JournalTail) -> Iterator[bytes]:
+def _follow(journal: Follower) -> Iterator[bytes]:
     while True:
         lines = [
-            msgspec.json.encode(_row(Joined(record))) + b"\n"
-            for record in journal.poll()
-            if isinstance(record, DecisionRecord)
+            msgspec.json.encode(_row(Joined(stored.record))) + b"\n"
+            for stored in journal.poll()
+            if isinstance(stored.record, DecisionRecord)
         ]
         yield b"".join(lines) or b"\n"  # an empty line shows whether the caller is still there
         time.sleep(TAIL_EVERY_S)

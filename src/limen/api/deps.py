@@ -1,20 +1,29 @@
-"""What the admin API works with, and how each call is decided before it does anything."""
+"""What the admin API works with, and how each call is decided before it does anything.
 
-from collections.abc import Callable
+Two doors lead to the same calls: the Unix socket, where the kernel says which user asks, and HTTPS
+(`limen.api.remote`), where a token says which workload does. A door is a property of the application that
+serves it, never of what a request says.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
-from limen.administrator.authority import Authority
+from limen.administrator.authority import LOOPBACK, Authority
 from limen.administrator.desk import Desk
 from limen.administrator.ledger import Ledger
 from limen.administrator.policies import HOST_OPERATOR, PolicyAdministrator
+from limen.administrator.workloads import Workloads
 from limen.api.gateway_office import GatewayOffice
 from limen.api.peer import verify_peer
 from limen.core.clock import Clock
+from limen.core.decision import Code
 from limen.core.errors import Refused
 from limen.core.ids import EntityRef
 from limen.store.database import Store
@@ -42,6 +51,39 @@ class AdminDeps:
     gateways: GatewayOffice | None = None
     committed_at: Callable[[], float] = float
 
+    @cached_property
+    def workloads(self) -> Workloads:
+        """The administration of workloads, with the key of this state's tokens."""
+        return Workloads(self.ledger, self.clock, self.desk.key)
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who calls: what the engine decides about, what the journal calls it, and where it is."""
+
+    subject: EntityRef
+    actor: str
+    ip: str = LOOPBACK
+
+
+MARK = "x-limen-decision"
+"""By which a route's description says that it is decided, and how."""
+
+Identify = Callable[[Request], Caller]
+"""How a door knows who calls. Raises `Refused` for nobody."""
+
+CURES: Mapping[Code, str] = {
+    Code.SUBJECT_SUSPENDED: "`limen workload release {}` takes the suspension back.",
+    Code.QUARANTINED: "`limen workload release {}` lifts the quarantine.",
+    Code.SUBJECT_ENDED: "{} was removed: make another workload.",
+    Code.SUBJECT_UNKNOWN: "{} was removed: make another workload.",
+}
+"""What to do about a workload that is denied for what it is. What policies deny, a policy must permit."""
+
+
+def find_host_user(request: Request) -> Caller:
+    """Return the operator of this host, on the Unix socket."""
+    return Caller(HOST_OPERATOR, f"{HOST_OPERATOR.id}:uid={verify_peer(request).uid}")
+
 
 def find_deps(request: Request) -> AdminDeps:
     """Return the parts of the control that this request reached."""
@@ -61,21 +103,25 @@ def decided(action: str, part: str) -> dict[str, Any]:
     resource = EntityRef("Route", f"limen/{part}")
 
     def demand(request: Request, deps: Deps) -> None:
-        peer = verify_peer(request)
+        identify: Identify = request.app.state.identify
+        caller = identify(request)
+        subject = caller.subject
         answer = deps.authority.decide(
-            HOST_OPERATOR, action, resource, method=request.method, path=request.url.path
+            subject, action, resource, method=request.method, path=request.url.path, ip=caller.ip
         )
+        code = answer.decision.code
         if not answer.decision.allowed:
+            cure = CURES.get(code, "A policy must permit it: see `limen policy show`.")
             raise Refused(
-                f"{HOST_OPERATOR} may not {action} {resource}: {answer.decision.code} "
-                f"(decision {answer.request.id}).",
-                remedy="A policy must permit it: see `limen policy show`.",
+                f"{subject} may not {action} {resource}: {code} (decision {answer.request.id}).",
+                remedy=cure.format(subject.id),
+                code=code if code in CURES else None,
             )
-        request.state.actor = f"{HOST_OPERATOR.id}:uid={peer.uid}"
+        request.state.actor = caller.actor
 
     return {
         "dependencies": [Depends(demand)],
-        "openapi_extra": {"x-limen-decision": f"`{action}` on `{resource}`"},
+        "openapi_extra": {MARK: f"`{action}` on `{resource}`"},
     }
 
 

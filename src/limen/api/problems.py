@@ -4,6 +4,7 @@ import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from limen.core.errors import BundleRefused, Conflict, Invalid, LimenError, NotFound, Refused, Unavailable
 
@@ -19,16 +20,28 @@ STATUS: tuple[tuple[type[LimenError], int], ...] = (
 
 
 def install_problems(app: FastAPI) -> None:
-    """Answer every `LimenError` and every malformed body as a problem document."""
+    """Answer every `LimenError`, every malformed body and every unknown path as a problem document."""
     app.add_exception_handler(LimenError, _answer)
+    app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _malformed)
 
 
 def _answer(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, LimenError)
-    status = next(status for kind, status in STATUS if isinstance(error, kind))
+    return problem(next(status for kind, status in STATUS if isinstance(error, kind)), error)
+
+
+def problem(status: int, error: LimenError) -> JSONResponse:
+    """Return an error as its problem document."""
     findings = [msgspec.to_builtins(finding) for finding in getattr(error, "findings", ())]
     return _problem(status, error.code, error.message, error.remedy, findings=findings)
+
+
+def _http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = "NOT_FOUND" if error.status_code == 404 else "METHOD" if error.status_code == 405 else "ERROR"
+    remedy = "See the API's description: docs/reference."
+    return _problem(error.status_code, code, "There is no such call.", remedy)
 
 
 def _malformed(_: Request, error: Exception) -> JSONResponse:

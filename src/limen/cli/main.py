@@ -8,6 +8,7 @@ import sys
 import typer
 
 from limen.cli import (
+    complaints,
     conformance,
     connect,
     db,
@@ -18,11 +19,13 @@ from limen.cli import (
     groups,
     people,
     policy,
+    rollout,
     secrets,
     sessions,
     start,
     streams,
     token,
+    workloads,
 )
 from limen.cli.output import print_error
 from limen.core.errors import LimenError, Unavailable
@@ -45,8 +48,11 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(sessions.app, name="session")
 app.add_typer(streams.app, name="stream")
 app.add_typer(decisions.app, name="decisions")
+app.add_typer(complaints.app, name="complaint")
+app.add_typer(rollout.app, name="rollout")
 app.add_typer(events.app, name="event")
 app.add_typer(secrets.app, name="secret")
+app.add_typer(workloads.app, name="workload")
 app.add_typer(conformance.app, name="conformance")
 app.add_typer(db.app, name="db")
 

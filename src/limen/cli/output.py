@@ -32,10 +32,17 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def connect(state: Path | None) -> "AdminClient":
-    """Return a client of the system that the command means."""
+    """Return a client of the system that the command means: on this machine, or by `--server` elsewhere.
+
+    A folder that the command names counts before a server that only the environment does.
+    """
     from limen.api.client import AdminClient
+    from limen.cli import remote
     from limen.services.state import StateDir
 
+    elsewhere = remote.chosen(state)
+    if elsewhere is not None:
+        return elsewhere
     return AdminClient(StateDir.find(state).socket("admin"))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from limen.cli import remote
 from limen.cli.output import JsonOption, StateOption, connect, err, out, print_fields
 from limen.core.errors import BundleRefused, Conflict, Invalid, NotFound
 from limen.services.gateway_options import NODE, UPGRADE_DEADLINE_S, GatewayOptions
@@ -51,8 +52,19 @@ def root(
     _version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version.")
     ] = False,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            help="Administer the system at https://auth.DOMAIN, with the workload's token of LIMEN_TOKEN "
+            "(or of the file LIMEN_TOKEN_FILE). Else LIMEN_SERVER, else a system on this machine."
+        ),
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", help="A private CA to trust there. Else LIMEN_CA_FILE.")
+    ] = None,
 ) -> None:
     """Zero-trust access: every request decided, every decision explained."""
+    remote.choose(server, ca_file)
 
 
 def init(

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from limen.administrator.session_life import SessionEvent
 from limen.administrator.session_values import Over
 from limen.administrator.sessions import apps_of
-from limen.console import answers, cookies, pages
+from limen.console import answers, complaint_routes, cookies, pages
 from limen.console.destinations import Target
 from limen.console.guard import AnyCaller, Caller, FormCaller, ScriptCaller, read_credential, require_session
 from limen.core.errors import NotFound
@@ -212,6 +212,7 @@ def _account(caller: Caller, **more: Any) -> Response:
         recovery_left=keys.recovery_left,
         tokens=tokens,
         apps=sorted(caller.parts.deps.catalogue().apps),
+        **complaint_routes.listed_for(caller, session.person),
         **more,
     )
 

@@ -1,6 +1,7 @@
 """The console: everything that control answers to browsers, as one ASGI application.
 
 Law: Z1 an empty system answers nothing but its first administrator's link (and the files its pages need).
+    The admin API below `/api` knows no workload then, as there is nobody to own one.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from limen.console import (
     account_routes,
     answers,
     callback,
+    complaint_routes,
     connect_routes,
     enrol_routes,
     oidc_routes,
@@ -50,13 +52,17 @@ AUTH_ROUTERS = (
     enrol_routes.router,
     account_routes.router,
     connect_routes.router,
+    complaint_routes.router,
 )
 APP_ROUTERS = (system_routes.static, callback.router)
 INTERNAL_ROUTERS = (system_routes.internal, system_routes.public)
 
 
 def create_console(deps: ConsoleDeps) -> FastAPI:
-    """Return the application for `control.sock`. Its `state.parts` holds the services it is made of."""
+    """Return the application for `control.sock`. Its `state.parts` holds the services it is made of.
+
+    `state.gate.serve_admin` takes the admin API in.
+    """
     parts = Parts(deps)
     gate = HostGate(
         deps.catalogue,
@@ -66,6 +72,7 @@ def create_console(deps: ConsoleDeps) -> FastAPI:
     )
     console = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     console.state.parts = parts
+    console.state.gate = gate
     console.mount("/", gate)
     return console
 

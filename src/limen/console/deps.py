@@ -8,6 +8,7 @@ import httpx
 from prometheus_client import CollectorRegistry, Counter
 
 from limen.administrator.authenticators import Authenticators
+from limen.administrator.complaints import Complaints, FindDecision
 from limen.administrator.connect import ConnectDesk
 from limen.administrator.desk import Desk
 from limen.administrator.enrolment import Enrolment
@@ -19,6 +20,7 @@ from limen.console import pages
 from limen.core.catalogue import Catalogue
 from limen.core.clock import Clock
 from limen.core.errors import NotFound
+from limen.core.record import DecisionRecord
 from limen.core.secret import Secret
 from limen.information.identity.passwords import PasswordHasher
 from limen.store.database import Store
@@ -37,6 +39,10 @@ def _no_secret(name: str) -> Secret[str]:
     raise NotFound(f"There is no secret named {name!r}.", remedy=f"Set it: limen secret set {name}")
 
 
+def _nothing_recorded(_decision: str) -> DecisionRecord | None:
+    return None
+
+
 @dataclass(frozen=True)
 class ConsoleDeps:
     """The parts of a running control that the console needs.
@@ -47,6 +53,7 @@ class ConsoleDeps:
         port: the public one, which stands in URLs.
         note: where events go; it has kept the record when it returns.
         secret: reads a stored app secret by name (client secrets of identity providers).
+        decision: finds a recorded decision, whichever node made it.
         transport: how identity providers are spoken to; None is the network.
     """
 
@@ -60,6 +67,7 @@ class ConsoleDeps:
     jwks: Callable[[], Mapping[str, Any]]
     may_open: MayOpen = _nothing_known
     secret: Callable[[str], Secret[str]] = _no_secret
+    decision: FindDecision = _nothing_recorded
     render: Callable[..., str] = pages.render
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     ready: Callable[[], bool] = lambda: True
@@ -89,6 +97,7 @@ class Parts:
         self.enrolment = Enrolment(self.desk)
         self.authenticators = Authenticators(self.desk)
         self.connect = ConnectDesk(self.desk)
+        self.complaints = Complaints(self.desk, deps.decision)
         self.sign_ins = Counter(
             "limen_sign_ins", "Attempts to sign in, by what they came to.", ["answer"], registry=deps.registry
         )

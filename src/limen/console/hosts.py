@@ -1,7 +1,8 @@
 """Which of control's three faces a request is for: the sign-in host, an app's host, or this machine.
 
 Nothing of one face answers on another (misdirected requests are 421): cookies are per host, and so is
-everything that they open.
+everything that they open. Below `/api` of the sign-in host is the admin API for workloads, which knows no
+cookie, and bounds its bodies itself.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from limen.core.catalogue import Catalogue
 
 INTERNAL_HOSTS = frozenset({"localhost", "control"})
 """What a program on this machine calls control by on its Unix socket. Envoy never sends these names."""
+
+API = "/api"
 
 BODY_MAX_BYTES = 65_536  # the largest form is a passkey of some 4 kB
 
@@ -28,6 +31,11 @@ class HostGate:
         self._auth = auth
         self._apps = apps
         self._internal = internal
+        self._admin: ASGIApp | None = None
+
+    def serve_admin(self, app: ASGIApp) -> None:
+        """Answer calls below `/api` of the sign-in host by this application."""
+        self._admin = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -38,6 +46,9 @@ class HostGate:
         if target is None:
             answer = PlainTextResponse("No such host here.\n", status_code=421)
             await answer(scope, receive, send)
+            return
+        if target is self._auth and self._admin is not None and scope["path"].startswith(f"{API}/"):
+            await self._admin({**scope, "root_path": API}, receive, send)
             return
         body = _BoundedBody(receive)
         if body.announced(scope):

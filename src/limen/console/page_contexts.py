@@ -34,6 +34,7 @@ ACCOUNT_URLS: Mapping[str, str] = {
     "recovery": "/account/recovery",
     "token_create": "/tokens",  # fields `app`, `name`
     "token_revoke": "/tokens/revoke",  # field `hash`
+    "complaint_answer": "/complaints/answer",  # fields `id`, `text`
 }
 """Where the forms of `account.html` post to, unless the context's `urls` says otherwise."""
 
@@ -108,17 +109,32 @@ PAGES: Mapping[str, Page] = {
             "owner_url": "",
             "request": None,
             "action": "",
+            "wrong_url": "",  # where one says that it is wrong
         },
+    ),
+    # The same before it happens. `day`: from which it will be denied, in words, or empty.
+    "warned.html": Page(
+        required=("decision_id", "app", "title", "reasons", "continue_url"),
+        optional={"day": "", "remedies": (), "owner": None, "request": None, "wrong_url": ""},
+    ),
+    # Posts `decision`, `text`. `owner`: who reads it.
+    "complaint.html": Page(
+        required=("action", "decision_id", "resource", "at", "text_max"),
+        optional={"owner": "", "text": "", "error": ""},
     ),
     # `apps`: [{name, url, owner, labels, reachable (True | False | None), why}]; `services`: [{name,
     # protocol, owner, reachable, why}], opened from a terminal.
     "apps.html": Page(required=("apps",), optional={"services": (), "logout_url": "/logout"}),
     # `sessions`: [{id, started, seen, ip, agent, current, aal, apps}], `passkeys`: [{id, name, created,
     # used, backed_up}], `tokens`: [{name, app, expires, hash}], `apps`: names a token may be made for.
+    # `complaints` by this person and `asked_of_me` as an owner: [{id, person, resource, owner, decision,
+    # text, at, answer, answered_at, answered_by}].
     # `new_token`: {name, app, token, expires}, shown once. `notice`: what was just done.
     "account.html": Page(
         required=("sessions", "passkeys", "totp", "recovery_left", "tokens", "apps"),
         optional={
+            "complaints": (),
+            "asked_of_me": (),
             "new_token": None,
             "notice": "",
             "error": "",

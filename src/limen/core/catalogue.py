@@ -113,6 +113,13 @@ class AppConfig(msgspec.Struct, frozen=True):
         """The Cedar entity of this app."""
         return EntityRef("App", self.name)
 
+    def rollout_of(self, resource: EntityRef) -> Rollout:
+        """Return the rollout of the app, or of that route of it which has one of its own."""
+        for route in self.routes:
+            if route.rollout is not None and resource == ("Route", f"{self.name}/{route.name}"):
+                return route.rollout
+        return self.rollout
+
 
 class ServiceConfig(msgspec.Struct, frozen=True):
     """One protected TCP service, reached by CONNECT to `<host>:443`."""
@@ -134,6 +141,10 @@ class ServiceConfig(msgspec.Struct, frozen=True):
     def ref(self) -> EntityRef:
         """The Cedar entity of this service."""
         return EntityRef("Service", self.name)
+
+    def rollout_of(self, resource: EntityRef) -> Rollout:
+        """Return the rollout of the service: it has no parts."""
+        return self.rollout
 
 
 class OidcConfig(msgspec.Struct, frozen=True):

@@ -30,8 +30,10 @@ ADMIN_ROUTES = (
     "streams",
     "gateways",
     "decisions",
+    "rollout",
     "secrets",
     "system",
+    "workloads",
 )
 """Parts of Limen's own administration: `Route::"limen/people"` and so on."""
 

@@ -71,3 +71,16 @@ class Rollout(msgspec.Struct, frozen=True):
 
 
 ENFORCED = Rollout()
+
+
+def softened(rollout: Rollout, code: Code, groups: frozenset[EntityRef] | None) -> Stage | None:
+    """Return the stage by which a denial is let through; None: the denial stands, as it nearly always does.
+
+    Args:
+        groups: what somebody is in whose session was verified; None for somebody who has none. Only to
+            the latter may the code say that there is no session (law M1).
+    """
+    if code not in SOFT_CODES or (groups is None) != (code is Code.NO_SESSION):
+        return None
+    stage = rollout.stage if groups is None else rollout.stage_of(groups)
+    return None if stage.mode is Mode.ENFORCE else stage

@@ -2,6 +2,9 @@
 
 Shape: `l1.<seq>.<32 random bytes>.<16-byte tag>`, base64url without padding. The MAC is not the
 proof of a session: only the hash of the whole token, found among the live sessions, is.
+
+A workload's token is `limen_wl_<32 random bytes>.<16-byte tag>`: of another form, and so of another MAC, so
+that neither is ever taken for the other.
 """
 
 import base64
@@ -17,7 +20,10 @@ from limen.core.ids import TokenHash
 from limen.core.secret import Secret
 
 _SHAPE = re.compile(r"l1\.(0|[1-9][0-9]{0,15})\.[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
+_WORKLOAD_SHAPE = re.compile(r"limen_wl_[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
 TOKEN_LENGTH_MAX = 128  # characters; longer ones are not looked at
+WORKLOAD_PREFIX = "limen_wl_"
+"""By which scanners for leaked secrets know a workload's token."""
 
 
 class VerifiedToken(msgspec.Struct, frozen=True):
@@ -46,6 +52,30 @@ def verify_token(key: bytes, text: str) -> VerifiedToken:
     if not hmac.compare_digest(tag, _tag(key, body)):
         raise Invalid("The token was not issued here.", remedy="Sign in again.", code="TOKEN_INVALID")
     return VerifiedToken(seq=int(body.split(".")[1]), hash=token_hash(text))
+
+
+def mint_workload_token(key: bytes) -> tuple[Secret[str], TokenHash]:
+    """Return a new token of a workload and its hash."""
+    body = f"{WORKLOAD_PREFIX}{_b64(secrets.token_bytes(32))}"
+    token = f"{body}.{_tag(key, body)}"
+    return Secret(token), token_hash(token)
+
+
+def verify_workload_token(key: bytes, text: str) -> TokenHash:
+    """Return the hash of a workload's token that was issued here.
+
+    Raises:
+        Invalid: not of the form, or the MAC is not ours.
+    """
+    known = len(text) <= TOKEN_LENGTH_MAX and _WORKLOAD_SHAPE.fullmatch(text) is not None
+    body, _, tag = text.rpartition(".") if known else ("", "", "")
+    if not known or not hmac.compare_digest(tag, _tag(key, body)):
+        raise Invalid(
+            "This is not a workload's token of this Limen.",
+            remedy="Make one: `limen workload token NAME`.",
+            code="TOKEN_INVALID",
+        )
+    return token_hash(text)
 
 
 def token_hash(text: str) -> TokenHash:

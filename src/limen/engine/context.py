@@ -57,10 +57,11 @@ class Lens:
             (session is not None and self._session(session)) if self._has_session else None,
             self._network(facts.network),
             self._facts(facts),
-            self._address_key(facts.network.ip),
+            self.address_key(facts.network.ip),
         )
 
-    def _address_key(self, ip: str) -> Hashable:
+    def address_key(self, ip: str) -> Hashable:
+        """Return what of an address is read: all of it, the ranges that it is in, or nothing."""
         if self._reads_ip:
             return parse_address(ip)
         return self._range_bits(ip) if self._ranges else None

@@ -2,6 +2,7 @@
 
 from limen.engine import rules
 from limen.engine.forms import Choice, Flag, Key, Many, MapOf, Table, Text, Whole
+from limen.engine.limen_export_keys import EXPORTS
 from limen.engine.limen_journal_keys import JOURNAL
 from limen.engine.limen_resource_keys import APP, HEADER_PRESETS, SERVICE, STREAMS
 
@@ -97,6 +98,7 @@ LIMEN_YAML = Table(
             "How long sessions live.",
         ),
         "journal": Key(JOURNAL, "How journals are kept, on every node."),
+        "exports": EXPORTS,
         "policy": Key(
             Table(
                 {
@@ -125,6 +127,5 @@ LIMEN_YAML = Table(
         "acme": "certificates by ACME",
         "saml": "SAML",
         "ssh": "SSH access",
-        "exports": "log exports",
     },
 )

@@ -20,6 +20,7 @@ from limen.core.catalogue import (
 )
 from limen.core.errors import Finding
 from limen.engine.forms import nearest
+from limen.engine.limen_export_keys import read_exports
 from limen.engine.limen_journal_keys import read_journal
 from limen.engine.limen_keys import HEADER_PRESETS, LIMEN_YAML
 from limen.engine.limen_rollout import read_rollout, rollout_or_enforced
@@ -86,6 +87,7 @@ def _catalogue(tree: Mapping[str, Any], files: Mapping[str, str], log: Log) -> C
         session_max_s=sessions.get("max_s", 43_200),
         session_idle_s=sessions.get("idle_s", 3_600),
         journal=read_journal(tree.get("journal", {}), log),
+        exports=read_exports(tree.get("exports", {}), lambda file, path: _pem(file, files, path, log), log),
         guardrails_approved=tree.get("policy", {}).get("guardrails", "free") == "approved",
     )
 

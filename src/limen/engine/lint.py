@@ -24,6 +24,7 @@ from limen.engine.expressions import (
 )
 from limen.engine.forms import nearest
 from limen.engine.limen_yaml import LIMEN_YAML_FILE, Reading, parse_limen_yaml
+from limen.engine.lint_rollout import in_limen_yaml, lint_rollouts, rollout_groups
 from limen.engine.lint_rules import BY_ID
 from limen.engine.reads import policy_reads
 from limen.engine.satisfy import UNKNOWN, fold, possible
@@ -55,12 +56,17 @@ def lint(bundle: Bundle, *, groups: frozenset[str] | None = None) -> tuple[Findi
         *_duplicates(scene),
         *_resources(scene),
         *_administrators(scene),
+        *lint_rollouts(bundle.catalogue, _reading(bundle), groups),
     ]
     misnamed = {(f.file, f.line, f.column) for f in found if f.id.startswith("unknown-")}
     for rule in scene.rules:
         at = (rule.policy.file, rule.policy.line, rule.policy.column)
         found += _about(rule, scene, misnamed=at in misnamed)
     return tuple(sorted(found))
+
+
+def _reading(bundle: Bundle) -> Reading:
+    return parse_limen_yaml(bundle.files[LIMEN_YAML_FILE], bundle.files)
 
 
 def _finding(
@@ -188,14 +194,15 @@ def _unknown(rule_id: str, policy: Policy, ref: EntityRef, known: frozenset[str]
 
 def _unreferenced(scene: Scene, groups: frozenset[str] | None) -> Iterator[Finding]:
     named = frozenset().union(*(rule.mentioned for rule in scene.rules))
-    reading = parse_limen_yaml(scene.bundle.files[LIMEN_YAML_FILE], scene.bundle.files)
+    reading = _reading(scene.bundle)
     for label, (app, at) in sorted(_carried(scene.bundle, reading).items()):
         if EntityRef("Label", label) not in named:
-            yield _in_limen_yaml("unreferenced-label", at, f"No policy names the label `{label}` of {app}.")
-    idle = sorted((groups or frozenset()) - {ref.id for ref in named if ref.type == "Group"})
+            yield in_limen_yaml("unreferenced-label", at, f"No policy names the label `{label}` of {app}.")
+    at_work = {ref.id for ref in named if ref.type == "Group"} | rollout_groups(scene.bundle.catalogue)
+    idle = sorted((groups or frozenset()) - at_work)
     if idle:
         shown = ", ".join(idle[:NAMES_SHOWN]) + (", …" if len(idle) > NAMES_SHOWN else "")
-        yield _in_limen_yaml(
+        yield in_limen_yaml(
             "unreferenced-group", (1, 1), f"Groups that no policy names ({len(idle)}): {shown}."
         )
 
@@ -216,11 +223,6 @@ def _carried(bundle: Bundle, reading: Reading) -> dict[str, tuple[str, tuple[int
     return found
 
 
-def _in_limen_yaml(rule_id: str, at: tuple[int, int], message: str) -> Finding:
-    rule = BY_ID[rule_id]
-    return Finding(LIMEN_YAML_FILE, *at, rule_id, message, rule.remedy, rule.severity)
-
-
 def _duplicates(scene: Scene) -> Iterator[Finding]:
     first: dict[str, Policy] = {}
     for rule in scene.rules:
@@ -236,7 +238,7 @@ def _duplicates(scene: Scene) -> Iterator[Finding]:
 
 def _resources(scene: Scene) -> Iterator[Finding]:
     bundle = scene.bundle
-    reading = parse_limen_yaml(bundle.files[LIMEN_YAML_FILE], bundle.files)
+    reading = _reading(bundle)
     reaching: dict[EntityRef, list[Rule]] = {}
     for permit in scene.permits:
         for ref in scene.resources(permit):
@@ -249,7 +251,7 @@ def _resources(scene: Scene) -> Iterator[Finding]:
         for index, route in enumerate(app.routes):
             if route.public and (labels := {*app.labels, *route.labels}):
                 said = f"{app.name}/{route.name} is open to everyone and carries {', '.join(sorted(labels))}."
-                yield _in_limen_yaml("public-labelled", reading.at("apps", app.name, "routes", index), said)
+                yield in_limen_yaml("public-labelled", reading.at("apps", app.name, "routes", index), said)
 
     for service in bundle.catalogue.services.values():
         at = reading.at("services", service.name)
@@ -266,11 +268,11 @@ def _reached(
     public: bool = False,
 ) -> Iterator[Finding]:
     if not public and not any(part in reaching for part in parts):
-        yield _in_limen_yaml("unnamed-resource", at, f"No policy permits anything on {name}.")
+        yield in_limen_yaml("unnamed-resource", at, f"No policy permits anything on {name}.")
     through = _open_without_mfa(parts, reaching, scene)
     if through:
         said = f"{name} can be reached with a password alone, through {through.policy.id}."
-        yield _in_limen_yaml("no-mfa-resource", at, said)
+        yield in_limen_yaml("no-mfa-resource", at, said)
 
 
 def _open_without_mfa(
@@ -292,4 +294,4 @@ def _administrators(scene: Scene) -> Iterator[Finding]:
             for world in scene.worlds_at(permit, limen, {})
         ):
             return
-    yield _in_limen_yaml("no-administrator", (1, 1), "No policy lets anyone administer Limen.")
+    yield in_limen_yaml("no-administrator", (1, 1), "No policy lets anyone administer Limen.")

@@ -60,6 +60,7 @@ class Policies:
         self._slices: Bounded[tuple[int, ...], Slice] = Bounded(SLICE_POLICIES_MAX)
         self._plans: Bounded[tuple[str, str, str, str], Slice] = Bounded(PLANS_MAX)
         self._parsed: Bounded[tuple[str, str, str], cedar.Entities] = Bounded(PARSED_MAX)
+        self._fitting: Bounded[str, bool] = Bounded(PLANS_MAX)
 
     def policy(self, policy_id: str) -> Policy | None:
         """Return the policy with this id; a grant has none."""
@@ -88,7 +89,7 @@ class Policies:
         if found is None:
             fits = _applies(action, facts.resource)
             found = self.slice_at(self._index.match(action, facts.subject, facts.resource) if fits else ())
-            self.entities(found, facts)
+            self._demand_fit(found, facts)
             self._plans.put(key, found)
         return found
 
@@ -101,16 +102,24 @@ class Policies:
             self._slices.put(positions, found, weight=1 + len(positions))
         return found
 
+    def _demand_fit(self, part: Slice, facts: Facts) -> None:
+        """Refuse facts that do not fit the schema: each closure by itself, so that many pairs need few looks.
+
+        Raises:
+            EngineFault: an entity does not fit.
+        """
+        for closure in _closures(part, facts):
+            if self._fitting.get(closure.digest) is None:
+                cedar.parse_entities(closure.entities, self._schema)
+                self._fitting.put(closure.digest, True)
+
     def entities(self, part: Slice, facts: Facts) -> cedar.Entities:
         """Return what Cedar may look at: subject and resource, and the device where it is read.
 
         Raises:
             EngineFault: an entity does not fit the schema.
         """
-        assert facts.subject is not None
-        closures = [facts.subject, facts.resource]
-        if facts.device is not None and "device" in part.reads.fields:
-            closures.append(facts.device.closure)
+        closures = _closures(part, facts)
         key = (closures[0].digest, closures[1].digest, closures[2].digest if len(closures) > 2 else "")
         found = self._parsed.get(key)
         if found is None:
@@ -156,6 +165,15 @@ def compile_policies(bundle: Bundle) -> Policies:
 def _applies(action: str, resource: Closure) -> bool:
     """Return whether the schema has this action for this kind of resource; what it has not, no one may."""
     return action in ACTIONS_ON.get(resource.root.type, ())
+
+
+def _closures(part: Slice, facts: Facts) -> list[Closure]:
+    """Return what a slice looks at: subject and resource, and the device where it is read."""
+    assert facts.subject is not None
+    found = [facts.subject, facts.resource]
+    if facts.device is not None and "device" in part.reads.fields:
+        found.append(facts.device.closure)
+    return found
 
 
 def _merge(closures: Iterable[Closure]) -> Iterable[Entity]:

@@ -34,12 +34,12 @@ class Standing(msgspec.Struct, frozen=True):
     """What the directory holds now.
 
     Attributes:
-        memberships: direct groups of each active person and workload.
+        memberships: direct groups of each active person and workload, by subject.
         tokens: (id, owner, last use or None) of each token.
     """
 
-    memberships: Mapping[EntityRef, tuple[str, ...]]
-    grants: tuple[Grant, ...]
+    memberships: tuple[tuple[EntityRef, tuple[str, ...]], ...] = ()
+    grants: tuple[Grant, ...] = ()
     workloads: tuple[str, ...] = ()
     tokens: tuple[tuple[str, str, Instant | None], ...] = ()
 
@@ -236,7 +236,7 @@ def _unneeded_memberships(
         by_subject.setdefault(one.request.subject, []).append(one)
     told_apart = policies.principals
     gone: set[tuple[EntityRef, str]] = set()
-    for number, (ref, groups) in enumerate(sorted(standing.memberships.items())):
+    for number, (ref, groups) in enumerate(sorted(standing.memberships)):
         removed: frozenset[str] = frozenset()
         for group in groups:
             if not _matters(group, ref, by_subject, told_apart):

@@ -2,20 +2,27 @@
 
 import secrets
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
 from limen.core.clock import Clock
+from limen.journal.checkpoints import CheckpointWriter
 from limen.journal.frame import Kind
 from limen.journal.merkle import Frontier, leaf_hash
+from limen.journal.note import Signer
+from limen.journal.removals import state_removal
 from limen.journal.retention import Retention, expired_segments
 from limen.journal.segment_file import SegmentFile, Write, sync_directory
 from limen.journal.segments import (
+    BootTree,
     SegmentHeader,
+    SegmentName,
     list_segments,
     mapped,
-    read_seal,
+    read_header,
+    tree_at_end,
 )
 
 SEGMENT_AGE_MAX_S = 86_400  # a quiet node's segments close daily too, so that retention by age bites
@@ -32,7 +39,10 @@ class Chain:
         lock: held by the writer for everything but `sync` and `tend`, which must not keep it waiting.
     """
 
-    def __init__(self, directory: Path, clock: Clock, segment_bytes: int, write: Write) -> None:
+    def __init__(
+        self, directory: Path, clock: Clock, segment_bytes: int, write: Write, signer: Signer | None = None
+    ) -> None:
+        """Begin a boot after those that are there. With a `signer`, its checkpoints are written."""
         self._directory, self._clock, self._segment_bytes = directory, clock, segment_bytes
         self._write = write
         self._retired: list[SegmentFile] = []
@@ -41,13 +51,18 @@ class Chain:
         names = list_segments(directory)
         self.boot = f"{names[-1].boot_number + 1 if names else 1:08d}-{secrets.token_hex(4)}"
         self.tree = Frontier()
-        previous, end = "", 0
-        if names:
-            with mapped(names[-1].path) as data:
-                seal = read_seal(data)
-            previous, end = names[-1].path.name, seal.end if seal else 0
-        self._open = self._new_segment(1, 0, previous, end)
+        self._durable = Frontier()
+        after = tree_at_end(names[-1]) if names else None
+        previous, end = (names[-1].path.name, after.size) if after else ("", 0)
+        self._open = self._new_segment(1, 0, previous, end, after)
         sync_directory(directory)
+        self._signer, self._sealed = signer, False
+        self._checkpoints = signer and CheckpointWriter(directory, signer, clock, self.boot, after)
+
+    @property
+    def directory(self) -> Path:
+        """The folder of this node's segments."""
+        return self._directory
 
     @property
     def node(self) -> str:
@@ -56,8 +71,13 @@ class Chain:
 
     def append(self, kind: Kind, payload: bytes) -> int:
         """Write one record and return its position. Raises OSError when it was not written (law J4)."""
-        position = self._open.append(kind, payload)
-        self.tree.add(leaf_hash(payload))
+        return self.append_many(((kind, payload),))
+
+    def append_many(self, entries: Sequence[tuple[Kind, bytes]]) -> int:
+        """Write records with one write; return the first one's position. OSError: none was (law J4)."""
+        position = self._open.append_many(entries)
+        for _, payload in entries:
+            self.tree.add(leaf_hash(payload))
         self._dirty = True
         return position
 
@@ -73,6 +93,7 @@ class Chain:
             return False
         self._rotate_due, self._prune_due = False, True
         self._seal(old)
+        self._sealed = True
         self._retired.append(old)
         return True
 
@@ -81,6 +102,7 @@ class Chain:
         with self.lock:
             retired, self._retired = self._retired, []
             segment, dirty, self._dirty = self._open, self._dirty, False
+            tree = self.tree.copy() if dirty or retired else self._durable
         try:
             for old in retired:
                 old.sync()
@@ -88,12 +110,19 @@ class Chain:
                 segment.sync()
             if retired:
                 sync_directory(self._directory)
+            self._note_durable(tree)
         finally:
             for old in retired:
                 old.close()
 
+    def _note_durable(self, tree: Frontier) -> None:
+        with self.lock:
+            self._durable = max(self._durable, tree, key=lambda one: one.size)
+
     def tend(self, retention: Retention) -> None:
-        """Apply retention after a new segment; make the next one due when this one is a day old."""
+        """Write a checkpoint; apply retention after a new segment; make the next due after a day."""
+        self._checkpoint(at_once=self._sealed)
+        self._sealed = False
         if self._prune_due:
             self._prune_due = False
             self.prune(retention)
@@ -103,14 +132,35 @@ class Chain:
 
     def prune(self, retention: Retention) -> None:
         """Remove the segments that retention no longer keeps."""
-        for name in expired_segments(list_segments(self._directory), retention, self._clock.now()):
+        names = list_segments(self._directory)
+        expired = expired_segments(names, retention, self._clock.now())
+        try:
+            if expired and self._signer is not None:
+                self._state_removal(names[len(expired)], self._signer)
+        except OSError as error:  # what goes without a word is a doubt for ever
+            log.warning("journal.not_pruned", why=error.strerror)
+            return
+        for name in expired:
             name.path.unlink()
             name.path.with_suffix(".cut").unlink(missing_ok=True)
             log.info("journal.segment_removed", segment=name.path.name)
 
+    def _state_removal(self, kept: SegmentName, signer: Signer) -> None:
+        with mapped(kept.path) as data:
+            header = read_header(data)
+        if header is not None:
+            state_removal(self._directory, signer, header.boot, header.first, self._clock.now())
+
     def close(self) -> None:
-        """Close the open segment. Seal and sync it before."""
+        """Close the open segment, with a checkpoint of what was synced. Seal and sync it before."""
+        self._checkpoint(at_once=True)
         self._open.close()
+
+    def _checkpoint(self, *, at_once: bool) -> None:
+        if self._checkpoints:
+            with self.lock:
+                tree = self._durable
+            self._checkpoints.offer(tree, now=self._clock.now(), at_once=at_once)
 
     def seal(self) -> None:
         """Write the last frame of the open segment."""
@@ -119,13 +169,15 @@ class Chain:
 
     def _seal(self, segment: SegmentFile) -> None:
         try:
-            segment.seal(self._clock.now())
+            segment.seal(self._clock.now(), self.tree.render())
         except OSError as error:  # the next start seals it
             log.warning("journal.not_sealed", why=error.strerror)
 
-    def _new_segment(self, number: int, first: int, previous: str, previous_end: int) -> SegmentFile:
-        frontier = tuple(root.hex() for root in self.tree.roots)
+    def _new_segment(
+        self, number: int, first: int, previous: str, previous_end: int, after: BootTree | None = None
+    ) -> SegmentFile:
+        now, frontier = self._clock.now(), self.tree.render()
         header = SegmentHeader(
-            self.node, self.boot, number, first, self._clock.now(), previous, previous_end, frontier
+            self.node, self.boot, number, first, now, previous, previous_end, frontier, after
         )
         return SegmentFile(self._directory, header, self._write)

@@ -79,6 +79,18 @@ FIELD_CLASSES: Mapping[str, Mapping[str, FieldClass]] = {
 }
 
 
+SEALED: Mapping[str, frozenset[str]] = {
+    "decision": frozenset({"subject", "session", "path", "ip"}),
+    "inputs": frozenset({"facts"}),
+    "event": frozenset({"actor", "target", "reason", "ip", "data"}),
+}
+"""What `limen.journal.sealed` seals of a record about a person: all that is not public, but names of inputs.
+
+Those are hashes under the journal's salt. They stay in clear so that decisions find their inputs, and what
+was decided from the same can still be counted, once the person was erased.
+"""
+
+
 def field_class(tag: str, field: str) -> FieldClass:
     """Return the class of a field; secret when the table does not name it."""
     return FIELD_CLASSES.get(tag, {}).get(field, FieldClass.SECRET)

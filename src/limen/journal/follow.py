@@ -23,6 +23,7 @@ from limen.journal.stored import StoredFrame
 
 POLL_LIMIT = 10_000  # records in one answer
 _READ_BYTES = 4 * 1024 * 1024
+_TAIL_BYTES = 64 * 1024
 
 log = structlog.get_logger("limen.journal")
 
@@ -133,11 +134,8 @@ class Follower:
 
     def _new(self, node: str) -> Iterator[StoredLeaf]:
         """Yield what is new of one node. The cursor has moved on when a record is given out."""
-        names = self._unread(node)
-        for name in names:
-            last = name is names[-1]
-            offset = self._offset(node, name)
-            for frame, end in _frames(name, offset, self._next(node, name.boot), last=last):
+        for name in self._unread(node):  # listed first: one that has a successor is written to its end
+            for frame, end in _frames(name, self._offset(node, name), self._next(node, name.boot)):
                 self._places[node] = _Place(name.boot, name.number, end)
                 if frame.kind < Kind.HEADER and frame.position >= self._next(node, name.boot):
                     self._cursor[node] = (name.boot, frame.position + 1)
@@ -169,19 +167,17 @@ class Follower:
     def _skip_to_end(self, node: str) -> None:
         names = stored.list_stored(self._root / node)
         for name in names[-1:]:
-            for frame, end in _frames(name, 0, 0, last=True):
-                position = frame.position + (frame.kind < Kind.HEADER)
-                self._cursor[node] = (name.boot, position)
-                self._places[node] = _Place(name.boot, name.number, end)
+            near_end = max(0, _size(name) - _TAIL_BYTES)
+            for offset in (near_end, 0) if near_end else (0,):  # a mark tells where a frame starts
+                for frame, end in _frames(name, offset, 0):
+                    self._cursor[node] = (name.boot, frame.position + (frame.kind < Kind.HEADER))
+                    self._places[node] = _Place(name.boot, name.number, end)
+                if node in self._places:
+                    return
 
 
-def _frames(
-    name: SegmentName, offset: int, position: int, *, last: bool
-) -> Iterator[tuple[StoredFrame, int]]:
-    """Yield the frames of a segment behind `offset`, each with its end; of a compacted one, from `position` on.
-
-    `last`: a torn end is one that is still being written; its start is the place to go on from.
-    """
+def _frames(name: SegmentName, offset: int, position: int) -> Iterator[tuple[StoredFrame, int]]:
+    """Yield the frames behind `offset`, each with its end; of a compacted segment, from `position` on."""
     try:
         file = os.open(name.path.with_suffix(SUFFIX), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -212,3 +208,10 @@ def _read(file: int, offset: int) -> Iterator[tuple[StoredFrame, int]]:
         if whole or not data:
             return
         wanted = _READ_BYTES if offset > start else wanted * 2
+
+
+def _size(name: SegmentName) -> int:
+    try:
+        return name.path.with_suffix(SUFFIX).stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -32,8 +32,8 @@ PAYLOAD_BYTES_MAX = 16 * 1024 * 1024  # a bundle with all its files; more is ref
 
 _HEAD = struct.Struct("<2sBBIQ")
 _CRC = struct.Struct("<I")
-_WHOLE = struct.Struct("<2sBBIQI")
-HEAD_BYTES = _WHOLE.size
+WHOLE = struct.Struct("<2sBBIQI")
+HEAD_BYTES = WHOLE.size
 
 
 class Kind(IntEnum):
@@ -104,7 +104,7 @@ def parse_frame(data: bytes | memoryview, offset: int) -> Frame | None:
     start = offset + HEAD_BYTES
     if start > len(data):
         return None
-    mark, version, kind, length, position, crc = _WHOLE.unpack_from(data, offset)
+    mark, version, kind, length, position, crc = WHOLE.unpack_from(data, offset)
     end = start + length
     if mark != MARK or length > PAYLOAD_BYTES_MAX or end > len(data):
         return None

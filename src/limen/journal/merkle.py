@@ -63,6 +63,22 @@ class Frontier:
             found = node_hash(left, found)
         return found
 
+    def render(self) -> tuple[str, ...]:
+        """Return the roots as hex, as segments keep them."""
+        return tuple(root.hex() for root in self._roots)
+
+    @classmethod
+    def parse(cls, size: int, roots: Iterable[str]) -> "Frontier":
+        """Return the frontier that `render` gave.
+
+        Raises:
+            ValueError: not hashes, or not as many as a tree of this size has.
+        """
+        parsed = [bytes.fromhex(root) for root in roots]
+        if any(len(root) != HASH_BYTES for root in parsed):
+            raise ValueError("a root is no hash")
+        return cls(size, parsed)
+
     def copy(self) -> "Frontier":
         """Return a frontier that grows by itself from here."""
         return Frontier(self.size, self._roots)

@@ -179,38 +179,6 @@ class JournalReader:
                         yield Joined(record, outcome)
 
 
-class JournalTail:
-    """Follows the journal from now on (or from its start). Call `poll` as often as you like."""
-
-    def __init__(self, root: Path, *, from_start: bool = False) -> None:
-        self._root = root
-        self._offsets: dict[Path, int] = {}
-        if not from_start:
-            for path in self._paths():
-                self._offsets[path] = path.stat().st_size
-
-    def poll(self) -> list[Record]:
-        """Return what was written since the last call, node after node."""
-        found: list[Record] = []
-        for path in self._paths():
-            offset = self._offsets.get(path, 0)
-            with mapped(path) as data:
-                for part in scan(data, offset) if len(data) > offset else ():
-                    if isinstance(part, Damage):
-                        if part.end == len(data):
-                            break  # not written to its end yet
-                    elif part.kind < Kind.HEADER:
-                        found.append(decode_record(part))
-                    offset = part.end
-            self._offsets[path] = offset
-        return found
-
-    def _paths(self) -> Iterator[Path]:
-        for node in JournalReader(self._root).nodes():
-            for name in list_segments(self._root / node):
-                yield name.path
-
-
 def _holds(data: memoryview, wanted: bytes) -> bool:
     """Search in the map itself: a slice would copy it, and `in` would go byte by byte."""
     source = data.obj

@@ -3,7 +3,7 @@
 import errno
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -28,7 +28,7 @@ class SegmentFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(self.path, flags, 0o600)
         try:
-            self._put(Kind.HEADER, msgspec.json.encode(header))
+            self._put(encode_frame(Kind.HEADER, self.end, msgspec.json.encode(header)))
         except OSError:
             os.close(self._file)
             self.path.unlink()
@@ -40,20 +40,26 @@ class SegmentFile:
         return self.end - self.header.first
 
     def append(self, kind: Kind, payload: bytes) -> int:
-        """Write one record and return its position.
+        """Write one record and return its position. Raises as `append_many`."""
+        return self.append_many(((kind, payload),))
+
+    def append_many(self, entries: Sequence[tuple[Kind, bytes]]) -> int:
+        """Write records with one write, and return the position of the first.
 
         Raises:
-            OSError: it was not written; what had been written of it is gone again (law J4).
+            OSError: none was written; what had been written of them is gone again (law J4).
+            Invalid: one is too large; none was written.
         """
-        position = self.end
-        self._put(kind, payload)
-        self.end = position + 1
-        return position
+        first = self.end
+        frames = [encode_frame(kind, first + n, payload) for n, (kind, payload) in enumerate(entries)]
+        self._put(frames[0] if len(frames) == 1 else b"".join(frames))
+        self.end = first + len(frames)
+        return first
 
-    def seal(self, now: Instant) -> None:
+    def seal(self, now: Instant, frontier: tuple[str, ...]) -> None:
         """Write the last frame. A seal that does not fit is left to the next start."""
-        seal = Seal(self.size, self._crc, self.end, now)
-        self._put(Kind.SEAL, msgspec.json.encode(seal))
+        seal = Seal(self.size, self._crc, self.end, now, frontier=frontier)
+        self._put(encode_frame(Kind.SEAL, self.end, msgspec.json.encode(seal)))
 
     def sync(self) -> None:
         """Wait until everything written is on the disk."""
@@ -63,18 +69,17 @@ class SegmentFile:
         """Close the file."""
         os.close(self._file)
 
-    def _put(self, kind: Kind, payload: bytes) -> None:
-        frame = encode_frame(kind, self.end, payload)
+    def _put(self, frames: bytes) -> None:
         try:
-            written = self._write(self._file, frame)
+            written = self._write(self._file, frames)
         except OSError:
             os.ftruncate(self._file, self.size)
             raise
-        if written != len(frame):  # a regular file takes less only when the disk or a quota is full
+        if written != len(frames):  # a regular file takes less only when the disk or a quota is full
             os.ftruncate(self._file, self.size)
-            raise OSError(errno.ENOSPC, "the record was written in part")
+            raise OSError(errno.ENOSPC, "the records were written in part")
         self.size += written
-        self._crc = zlib.crc32(frame, self._crc)
+        self._crc = zlib.crc32(frames, self._crc)
 
 
 def sync_directory(directory: Path) -> None:

@@ -20,6 +20,7 @@ import msgspec
 
 from limen.core.ids import Instant
 from limen.journal.frame import Damage, Frame, Kind, encode_frame, parse_frame, scan
+from limen.journal.merkle import Frontier, leaf_hash
 
 SUFFIX = ".seg"
 _NAME = re.compile(r"(?P<boot>(?P<boot_number>\d{8})-[0-9a-f]{8})-(?P<number>\d{8})\.seg")
@@ -27,12 +28,21 @@ _SEAL_FRAME_BYTES_MAX = 4096
 _CHUNK_BYTES = 1 << 20  # zlib.crc32 lets other threads run for chunks of this size
 
 
+class BootTree(msgspec.Struct, frozen=True):
+    """The whole tree of a boot that ended. `root` is hex; empty when it is not known: see `tree_at_end`."""
+
+    boot: str
+    size: int
+    root: str = ""
+
+
 class SegmentHeader(msgspec.Struct, frozen=True):
     """What a segment says of itself in its first frame.
 
     `previous` names the segment before it, of an earlier boot perhaps, and `previous_end` says at
     which position that one ended: a segment that is gone or was cut short shows. `frontier` is that of
-    the boot's tree before this segment (hex; empty in one that an older release wrote).
+    the boot's tree before this segment (hex; None in one that release 0.1 wrote). `after`, in the first
+    segment of a boot, is the tree of the boot before it: so the trees are chained.
     """
 
     node: str
@@ -42,13 +52,15 @@ class SegmentHeader(msgspec.Struct, frozen=True):
     at: Instant
     previous: str = ""
     previous_end: int = 0
-    frontier: tuple[str, ...] = ()
+    frontier: tuple[str, ...] | None = None
+    after: BootTree | None = None
 
 
 class Seal(msgspec.Struct, frozen=True):
     """The last frame. `crc` covers the `size` bytes before it; `end` is the position after the last record.
 
-    `recovered` says that a later boot wrote it, because the writer did not.
+    `recovered` says that a later boot wrote it, because the writer did not. `frontier` is that of the
+    boot's tree after this segment (hex; None when release 0.1 wrote the segment, or damage took a part).
     """
 
     size: int
@@ -56,6 +68,7 @@ class Seal(msgspec.Struct, frozen=True):
     end: int
     at: Instant
     recovered: bool = False
+    frontier: tuple[str, ...] | None = None
 
 
 class Loss(NamedTuple):
@@ -161,12 +174,18 @@ def checksum(data: bytes | memoryview) -> int:
 
 
 class Assessed(NamedTuple):
-    """What a scan of one segment found. `good_end` is where its last sound frame ends."""
+    """What a scan of one segment found.
+
+    Attributes:
+        good_end: where its last sound frame ends.
+        tree: the boot's tree after it; None when a record of it is missing, or release 0.1 wrote it.
+    """
 
     losses: tuple[Loss, ...]
     end: int
     good_end: int
     records: int
+    tree: Frontier | None
 
 
 def assess_segment(path: Path, data: bytes | memoryview) -> Assessed:
@@ -175,6 +194,7 @@ def assess_segment(path: Path, data: bytes | memoryview) -> Assessed:
     expected: int | None = None
     good_end = records = 0
     damage: Damage | None = None
+    tree = _tree_before(read_header(data))
     for part in scan(data):
         if isinstance(part, Damage):
             damage = part
@@ -185,12 +205,39 @@ def assess_segment(path: Path, data: bytes | memoryview) -> Assessed:
         elif missing:
             losses.append(Loss(str(path), part.offset, 0, missing))
         is_record = part.kind < Kind.HEADER
+        if tree is not None and is_record:
+            if tree.size == part.position:
+                tree.add(leaf_hash(part.payload))
+            else:
+                tree = None
         expected = part.position + is_record
         records += is_record
         good_end, damage = part.end, None
     if damage is not None:
         losses.append(Loss(str(path), damage.offset, damage.end - damage.offset, None))
-    return Assessed(tuple(losses), expected or 0, good_end, records)
+    return Assessed(tuple(losses), expected or 0, good_end, records, tree)
+
+
+def _tree_before(header: SegmentHeader | None) -> Frontier | None:
+    if header is None or header.frontier is None:
+        return None
+    try:
+        return Frontier.parse(header.first, header.frontier)
+    except ValueError:
+        return None
+
+
+def tree_at_end(name: SegmentName) -> BootTree:
+    """Return the tree of a boot at the end of its last segment, as the seal says it.
+
+    Its root is not known when release 0.1 wrote the segment, when damage took a record of it, or when it
+    could not be sealed.
+    """
+    with mapped(name.path) as data:
+        seal = read_seal(data)
+    if seal is None or seal.frontier is None:
+        return BootTree(name.boot, seal.end if seal else 0)
+    return BootTree(name.boot, seal.end, Frontier.parse(seal.end, seal.frontier).root().hex())
 
 
 def check_sealed(path: Path) -> tuple[Loss, ...]:
@@ -205,15 +252,19 @@ def check_sealed(path: Path) -> tuple[Loss, ...]:
 def recover_segment(path: Path, now: Instant) -> tuple[Loss, ...]:
     """Cut the torn end of a segment that its writer did not seal, then seal it.
 
-    The bytes that are cut are kept beside it, so that nothing is destroyed by looking.
+    The bytes that are cut are kept beside it, so that nothing is destroyed by looking. A file without one
+    sound frame, which is all that the machine's death left of a new segment, becomes such a cut as a whole.
     """
     with mapped(path) as data:
         found = assess_segment(path, data)
         cut = bytes(data[found.good_end :])
         crc = checksum(data[: found.good_end])
+    if found.good_end == 0:
+        path.rename(path.with_suffix(".cut"))
+        return found.losses
     if cut:
         path.with_suffix(".cut").write_bytes(cut)
-    seal = Seal(found.good_end, crc, found.end, now, recovered=True)
+    seal = Seal(found.good_end, crc, found.end, now, True, found.tree.render() if found.tree else None)
     with path.open("r+b") as file:
         file.truncate(found.good_end)
         file.seek(found.good_end)
@@ -236,9 +287,9 @@ def check_continuity(names: tuple[SegmentName, ...]) -> tuple[Loss, ...]:
         if header and header.previous and place > 0:
             before = str(name.path.with_name(header.previous))
             end = ends.get(header.previous)
-            if end is None:
+            if end is None and not Path(before).with_suffix(".parquet").exists():
                 losses.append(Loss(before, 0, 0, None))
-            elif end < header.previous_end:
+            elif end is not None and end < header.previous_end:
                 losses.append(Loss(before, 0, 0, header.previous_end - end))
         if seal is not None:
             ends[name.path.name] = seal.end

@@ -3,31 +3,37 @@
 Laws:
     J3 acknowledged. Once `append` has returned, the record survives the death of this process; once
         the next sync has run (each half second, or at once with `sync`), the death of the machine.
-    J4 refused, not lost. A record that cannot be written raises; no half of it stays behind.
-    J5 self-contained. The inputs and the bundle that `append_once` stores before a decision are in
-        the decision's own segment, so removing a segment breaks no decision of another.
+        Where a full disk is to be bridged (`on_full: buffer`), what waits in memory survives neither; that
+        it waits, and how much of it, is itself recorded, and so is its loss.
+    J4 refused, not lost. A record that cannot be written, nor wait, raises; no half of it stays behind.
+        Records that are appended together are acknowledged or refused together.
+    J5 self-contained. The inputs and the bundle that a decision needs are in the decision's own segment,
+        so removing a segment breaks no decision of another.
 """
 
 import hmac
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NewType, Self
+from typing import Any, NewType, Self
 
-import msgspec
 import structlog
 
+from limen.core.catalogue import JournalConfig
 from limen.core.clock import Clock
 from limen.core.errors import Unavailable
 from limen.core.ids import new_id
-from limen.core.record import BundleRecord, EventRecord, InputsRecord, Record
+from limen.core.record import EventRecord, Record
+from limen.journal.buffer import Buffer, find_lost
 from limen.journal.chain import Chain
+from limen.journal.intake import Intake, Once
+from limen.journal.keys import Keys
+from limen.journal.note import Signer
 from limen.journal.opening import load_salt, lock_node, recover
-from limen.journal.records import KIND_OF, encode_record
-from limen.journal.reserve import NO_SPACE, RESERVE_BYTES, Reserve
-from limen.journal.retention import Retention
+from limen.journal.options import SEGMENT_BYTES, JournalOptions
+from limen.journal.reserve import Reserve
 from limen.journal.segment_file import Write
 from limen.journal.segments import (
     Loss,
@@ -36,31 +42,15 @@ from limen.journal.segments import (
     list_segments,
 )
 
+__all__ = ["SEGMENT_BYTES", "Journal", "JournalOptions", "Once", "Position"]
+
 SYNC_EVERY_S = 0.5  # so that a record is on the disk within a second, the sync itself included
-SEGMENT_BYTES = 64 * 1024 * 1024
+DEFAULT = JournalOptions()
 
 Position = NewType("Position", int)
 """Place of a record among those of this boot of this node."""
 
 log = structlog.get_logger("limen.journal")
-
-
-class JournalOptions(msgspec.Struct, frozen=True):
-    """How a journal is kept. By default every segment is kept for ever: see `Retention`.
-
-    Attributes:
-        sync: wait for the disk before `append` returns.
-        segment_bytes: size at which the next segment starts.
-        reserve_bytes: space held back for a full disk; 0 holds none.
-    """
-
-    sync: bool = False
-    segment_bytes: int = SEGMENT_BYTES
-    reserve_bytes: int = RESERVE_BYTES
-    retention: Retention = Retention()
-
-
-DEFAULT = JournalOptions()
 
 
 class Journal:
@@ -69,7 +59,7 @@ class Journal:
     Attributes:
         boot: name of this opening.
         losses: what the checks at start found missing; complete once `wait_checked` returns True.
-        full: the disk is full: only events (revocation, administration) are taken.
+        full: the disk is full: only events (revocation, administration) are written.
     """
 
     @classmethod
@@ -80,6 +70,8 @@ class Journal:
         clock: Clock,
         *,
         options: JournalOptions = DEFAULT,
+        keys: Keys | None = None,
+        signer: Signer | None = None,
         write: Write = os.write,
     ) -> Self:
         """Open the journal of `node` under `root` for writing, after checking what is there.
@@ -87,6 +79,10 @@ class Journal:
         Segments that were not sealed are checked and sealed before this returns; sealed ones are
         checked by a thread meanwhile. Whatever is lost is logged, kept in `losses` and written as an
         event of kind `journal.loss`.
+
+        Args:
+            keys: what records about people are sealed under; by default, the keys of this folder.
+            signer: signs checkpoints; none are written without it.
 
         Raises:
             Invalid: the node's name is not a DNS label, or the journal was written by a newer release.
@@ -97,9 +93,10 @@ class Journal:
         try:
             reserve.release()  # a full disk must not keep the journal from opening
             names = list_segments(directory)
-            losses = recover(names, clock)
-            chain = Chain(directory, clock, options.segment_bytes, write)
-            journal = cls(chain, clock, options, reserve, load_salt(root))
+            losses = (*recover(names, clock), *find_lost(directory))
+            chain = Chain(directory, clock, options.segment_bytes, write, signer)
+            parts = chain, reserve, Buffer(directory), keys or Keys.open(root)
+            journal = cls(*parts, clock, options=options, salt=load_salt(root))
         except BaseException:
             os.close(lock_file)
             raise
@@ -107,58 +104,80 @@ class Journal:
         return journal
 
     def __init__(
-        self, chain: Chain, clock: Clock, options: JournalOptions, reserve: Reserve, salt: bytes
+        self,
+        chain: Chain,
+        reserve: Reserve,
+        buffer: Buffer,
+        keys: Keys,
+        clock: Clock,
+        *,
+        options: JournalOptions,
+        salt: bytes,
     ) -> None:
         """Use `open`."""
         self.boot = chain.boot
         self.losses: tuple[Loss, ...] = ()
-        self.full = not reserve.take()
-        self._chain, self._clock, self._options, self._reserve = chain, clock, options, reserve
-        self._salt = salt
+        self._chain, self._keys, self._clock, self._salt = chain, keys, clock, salt
+        self._intake = Intake(chain, reserve, buffer, keys, clock, options=options, tell=self._tell)
         self._lock = chain.lock
-        self._known: set[tuple[str, str]] = set()
-        self._failure = ""
+        self._syncing = threading.Lock()
         self._closed = threading.Event()
         self._checked = threading.Event()
 
-    def append(self, record: Record, *, urgent: bool = False) -> Position:
+    @property
+    def full(self) -> bool:
+        """Whether the disk is full: only events (revocation, administration) are written."""
+        return self._intake.full
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait in memory for space."""
+        with self._lock:
+            return len(self._intake.buffer)
+
+    def configure(self, config: JournalConfig) -> None:
+        """Go on as the bundle says. What waits in memory goes on waiting, whatever it says."""
+        with self._lock:
+            self._intake.options = self._intake.options.under(config)
+
+    def append(self, record: Record, *, urgent: bool = False) -> Position | None:
         """Write one record. `urgent` ones, and events, may use the reserve of a full disk.
+
+        Returns its position; None while it waits in memory for space.
 
         Raises:
             Unavailable: it was not written (`JOURNAL_FULL`, `JOURNAL_FAILED`, `JOURNAL_CLOSED`).
         """
-        payload = encode_record(record)
-        with self._lock:
-            position = self._put(record, payload, urgent)
-            if self._chain.rotate_if_due():
-                self._known.clear()
-                if self._options.sync:
-                    self.flush()
-        return Position(position)
+        return self.append_many((record,), urgent=urgent)
 
-    def append_once(
-        self, kind: str, record_id: str, make: Callable[[], Record], *, urgent: bool = False
-    ) -> bool:
-        """Write the record that `make` returns unless this segment has it. `kind` is `inputs` or `bundle`.
+    def append_many(self, items: Sequence[Record | Once], *, urgent: bool = False) -> Position | None:
+        """Write records with one write and, with `sync`, one wait for the disk: all of them, or none.
 
-        Call it before the decision that needs it. Returns whether something was written. Never
-        starts a new segment (law J5).
+        Returns the position of the last. Never starts a new segment between them (law J5).
 
         Raises:
             Unavailable: as `append`.
         """
-        key = (kind, record_id)
-        if key in self._known:
-            return False
-        record = make()
-        assert isinstance(record, InputsRecord | BundleRecord)
-        assert record.id == record_id
+        urgent = urgent or all(isinstance(item, EventRecord) for item in items)
         with self._lock:
-            if key in self._known:
-                return False
-            self._put(record, encode_record(record), urgent)
-            self._known.add(key)
-        return True
+            position = self._intake.take(items, urgent=urgent)
+            sync = self._intake.options.sync
+        if sync:
+            self.flush()
+        return None if position is None else Position(position)
+
+    def append_once(
+        self, kind: str, record_id: str, make: Callable[[], Record], *, urgent: bool = False
+    ) -> bool:
+        """Write the record that `make` returns unless this segment has it; return whether that was done.
+
+        Raises:
+            Unavailable: as `append`.
+        """
+        missing = (kind, record_id) not in self._intake.known
+        if missing:
+            self.append_many((Once(kind, record_id, make),), urgent=urgent)
+        return missing
 
     def salted(self, content: bytes) -> str:
         """Return the salted hash (32 hex digits) under which inputs of this content are stored.
@@ -173,13 +192,17 @@ class Journal:
         Raises:
             Unavailable: the disk did not take them (`JOURNAL_FAILED`).
         """
-        try:
-            self._chain.sync()
-        except OSError as error:
-            # After a failed sync the kernel may have dropped the pages: nothing since the last good
-            # one can be vouched for, so nothing more is acknowledged.
-            self._failure = f"The journal could not be synced: {error.strerror}."
-            raise self._unavailable() from error
+        intake = self._intake
+        with self._syncing:  # whoever finds nothing to do has waited for the one who did it
+            if intake.failure:
+                raise intake.unavailable()
+            try:
+                self._chain.sync()
+            except OSError as error:
+                # After a failed sync the kernel may have dropped the pages: nothing since the last good
+                # one can be vouched for, so nothing more is acknowledged.
+                intake.failure = f"The journal could not be synced: {error.strerror}."
+                raise intake.unavailable() from error
 
     def tend(self) -> None:
         """Do what is due: sync, retention, a daily new segment, the end of a full disk.
@@ -187,10 +210,11 @@ class Journal:
         The journal's own thread calls this each `SYNC_EVERY_S`.
         """
         self.flush()
-        self._chain.tend(self._options.retention)
-        if self.full and self._reserve.take():
-            self.full = False
-            log.info("journal.space_again", node=self._chain.node)
+        self._chain.tend(self._intake.options.retention)
+        self._intake.recover()
+        while self._intake.buffer and not self._intake.full:
+            with self._lock:  # once for each piece: decisions go on between them
+                self._intake.drain()
 
     def wait_checked(self, timeout_s: float | None = None) -> bool:
         """Wait for the check of sealed segments. Returns whether it is done."""
@@ -205,11 +229,14 @@ class Journal:
         self._checker.join()
         try:
             with self._lock:
+                self._drain_last()
+                self._intake.closed = True
                 self._chain.seal()
-            if not self._failure:
+            if not self._intake.failure:
                 self.flush()
         finally:
             self._chain.close()
+            self._keys.close()
             os.close(self._lock_file)
 
     def __enter__(self) -> Self:
@@ -220,56 +247,23 @@ class Journal:
     ) -> None:
         self.close()
 
-    # --- writing ----------------------------------------------------------------------------------
-
-    def _put(self, record: Record, payload: bytes, urgent: bool) -> int:
-        urgent = urgent or isinstance(record, EventRecord)
-        if self._failure or self._closed.is_set() or (self.full and not urgent):
-            raise self._unavailable()
-        kind = KIND_OF[type(record)]
+    def _drain_last(self) -> None:
+        """Write what still waits. What does not fit is lost; the marker stays, and the next start says so."""
+        intake = self._intake
         try:
-            position = self._chain.append(kind, payload)
-        except OSError as error:
-            self._note(error)
-            if not (self.full and urgent):
-                raise self._unavailable() from error
-            try:
-                position = self._chain.append(kind, payload)
-            except OSError as again:
-                raise self._unavailable() from again
-        if self._options.sync:
-            self.flush()
-        return position
-
-    def _note(self, error: OSError) -> None:
-        if error.errno in NO_SPACE:
-            self.full = True
-            self._reserve.release()
-        else:
-            self._failure = f"The journal could not be written: {error.strerror}."
-        log.error("journal.not_written", why=error.strerror, node=self._chain.node)
-
-    def _unavailable(self) -> Unavailable:
-        if self._closed.is_set():
-            return Unavailable(
-                "The journal is closed.", remedy="Start the process again.", code="JOURNAL_CLOSED"
-            )
-        if self._failure:
-            return Unavailable(
-                self._failure, remedy="Repair the disk, then start the process again.", code="JOURNAL_FAILED"
-            )
-        return Unavailable(
-            "The journal's disk is full, so nothing is allowed that could not be recorded.",
-            remedy="Free some space; decisions go on by themselves.",
-            code="JOURNAL_FULL",
-        )
+            while intake.buffer and intake.drain():
+                pass
+        except Unavailable as error:
+            log.error("journal.failed", why=error.message)
+        if intake.buffer:
+            log.error("journal.buffer_lost", node=self._chain.node, records=len(intake.buffer))
 
     # --- the journal's own threads ----------------------------------------------------------------
 
     def _start(self, lock_file: int, names: tuple[SegmentName, ...], losses: tuple[Loss, ...]) -> None:
         self._lock_file = lock_file
         self._report(losses)
-        self._chain.prune(self._options.retention)
+        self._chain.prune(self._intake.options.retention)
         self._syncer = threading.Thread(target=self._keep_synced, name="limen-journal-sync", daemon=True)
         self._checker = threading.Thread(
             target=self._check, args=(names,), name="limen-journal-check", daemon=True
@@ -300,16 +294,20 @@ class Journal:
         for loss in losses:
             found = {"offset": loss.offset, "bytes": loss.size, "records": loss.records}
             log.error("journal.loss", segment=loss.segment, **found)
-            event = EventRecord(
-                id=new_id("evt"),
-                at=self._clock.now(),
-                node=self._chain.node,
-                kind="journal.loss",
-                actor="journal",
-                target=Path(loss.segment).name,
-                data=found,
-            )
-            try:
-                self.append(event)
-            except Unavailable as error:
-                log.error("journal.loss_not_recorded", why=error.message)
+            self._tell("journal.loss", found, target=Path(loss.segment).name)
+
+    def _tell(self, kind: str, data: dict[str, Any], target: str = "") -> None:
+        """Record an event of the journal's own. One that cannot be written is logged."""
+        event = EventRecord(
+            id=new_id("evt"),
+            at=self._clock.now(),
+            node=self._chain.node,
+            kind=kind,
+            actor="journal",
+            target=target,
+            data=data,
+        )
+        try:
+            self.append(event)
+        except Unavailable as error:
+            log.error("journal.event_not_recorded", event_kind=kind, why=error.message)

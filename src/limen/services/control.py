@@ -20,14 +20,16 @@ from limen.administrator.replica import Replica, session_facts
 from limen.api.admin import create_admin
 from limen.api.deps import AdminDeps
 from limen.api.peer import PeerProtocol
+from limen.api.remote import create_remote
 from limen.console.app import create_console
 from limen.console.deps import ConsoleDeps
 from limen.core.changes import Change, Snapshot, WorkloadFact
 from limen.core.clock import SystemClock
-from limen.core.errors import LimenError
-from limen.core.record import EventRecord
+from limen.core.errors import LimenError, NotFound
+from limen.core.record import DecisionRecord, EventRecord
 from limen.core.secret import Secret
 from limen.enforcement.check.assertion import AssertionSigner
+from limen.journal.reader import JournalReader
 from limen.journal.writer import Journal
 from limen.services.control_gateways import ControlGateways, GatewayCollector
 from limen.services.feed import FeedServer
@@ -109,7 +111,9 @@ class Control:
             catalogue=lambda: self._authority.active().catalogue,
             listen=options.gateways,
         )
-        self.admin = create_admin(self._admin_deps())
+        admin_deps = self._admin_deps()
+        self.admin = create_admin(admin_deps)
+        self.console.state.gate.serve_admin(create_remote(admin_deps))
         self._servers = (
             UnixServer(self.console, state.socket("control")),
             UnixServer(self.admin, state.socket("admin"), protocol=PeerProtocol),
@@ -213,6 +217,7 @@ class Control:
             jwks=lambda: {"keys": [self._signer.public_jwk(), *self._gateways.jwks()]},
             may_open=self._may_open,
             secret=self._secret,
+            decision=self._decision,
             registry=self.registry,
             ready=self._ready,
             node=NODE,
@@ -241,6 +246,11 @@ class Control:
     def _secret(self, name: str) -> Secret[str]:
         with self._store.read() as connection:
             return load_secret(connection, name, self._app_sealer)
+
+    def _decision(self, decision: str) -> DecisionRecord | None:
+        with contextlib.suppress(NotFound):
+            return JournalReader(self._state.journal).find(decision).decision
+        return None
 
     def _ready(self) -> bool:
         return self._replica.active is not None

@@ -1,4 +1,4 @@
-"""The change feed for gateways on other machines: TLS 1.3, their certificates, and the way to one.
+"""The change feed for gateways on other machines, and their journals: TLS 1.3, certificates, the way to one.
 
 Whoever connects is one of two: a gateway with a certificate of our CA, whose name is what the certificate
 says; or somebody without one, who may say a single line, to ask for the CA or to join with a token.
@@ -17,12 +17,14 @@ from limen.administrator.feed_wire import FIRST_LINE_MAX_BYTES, Bye, Signed, ren
 from limen.administrator.gateway_ca import GatewayCa, GatewayCertificate, parse_gateway_certificate
 from limen.administrator.gateway_desk import GatewayDesk
 from limen.administrator.join_wire import CaIs, FetchCa, parse_from_joiner
+from limen.administrator.ship_wire import is_ship_line
 from limen.core.clock import Clock
 from limen.core.errors import LimenError, Refused
 from limen.core.ids import Instant
 from limen.services.control_tls import HANDSHAKE_TIMEOUT_S, ControlTls
 from limen.services.feed import FeedServer
 from limen.services.feed_line import HELLO_TIMEOUT_S
+from limen.services.ship_server import ShipServer
 
 STRANGERS_MAX = 64  # connections whose first line is awaited
 REFRESH_EVERY_S = 3600.0
@@ -88,9 +90,10 @@ class FeedTls:
         host: str,
         port: int,
         sign_leaf: Callable[[str], tuple[str, str]],
+        ships: ShipServer | None = None,
     ) -> None:
         self._feed, self._desk, self._ca, self._tls, self._clock = feed, desk, ca, tls, clock
-        self._host, self._sign_leaf = host, sign_leaf
+        self._host, self._sign_leaf, self._ships = host, sign_leaf, ships
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._strangers = 0
@@ -147,7 +150,10 @@ class FeedTls:
             log.warning("feed.stranger_refused", address=address, code=error.code, why=error.message)
             await _say(writer, Bye(error.message, error.code, error.remedy))
             return
-        await self._feed.serve(first, lines, writer, peer)
+        if self._ships is not None and is_ship_line(first):
+            await self._ships.serve(first, lines, writer, peer)
+        else:
+            await self._feed.serve(first, lines, writer, peer)
 
     async def _first_line(self, lines: LineReader) -> bytes | None:
         if self._strangers >= STRANGERS_MAX:
@@ -171,6 +177,8 @@ class FeedTls:
         log.info("feed.gateway_joined", node=welcome.node, address=address)
         # Whoever had the name until now is another machine, or has no use for its connection.
         self._feed.disconnect(welcome.node, _replaced())
+        if self._ships is not None:
+            self._ships.disconnect(welcome.node)
         await _say(writer, welcome)
 
 

@@ -31,25 +31,32 @@ class Form:
         self.error = " ".join(reader.error.split())
 
 
+def verified_transport(ca_file: Path | None) -> httpx.HTTPTransport:
+    """Return how to reach an HTTPS host whose certificate is verified. Names below `.localhost` mean this machine.
+
+    Raises:
+        Invalid: the CA file is none.
+    """
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(str(ca_file))
+        except (ssl.SSLError, FileNotFoundError):
+            raise Invalid(f"{ca_file} holds no certificate.", remedy="Give a PEM file of the CA.") from None
+    transport = httpx.HTTPTransport(verify=context)
+    transport._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=_LoopbackBackend())
+    return transport
+
+
 class FormClient:
-    """Keeps cookies, follows redirects, fills forms in. Names below `.localhost` mean this machine.
+    """Keeps cookies, follows redirects, fills forms in.
 
     Raises:
         Invalid: the CA file is none.
     """
 
     def __init__(self, ca_file: Path | None) -> None:
-        context = ssl.create_default_context()
-        if ca_file is not None:
-            try:
-                context.load_verify_locations(str(ca_file))
-            except ssl.SSLError:
-                raise Invalid(
-                    f"{ca_file} holds no certificate.", remedy="Give a PEM file of the CA."
-                ) from None
-        transport = httpx.HTTPTransport(verify=context)
-        transport._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=_LoopbackBackend())
-        self.http = httpx.Client(transport=transport, timeout=TIMEOUT_S, follow_redirects=True)
+        self.http = httpx.Client(transport=verified_transport(ca_file), timeout=TIMEOUT_S, follow_redirects=True)
 
     def __enter__(self) -> "FormClient":
         return self

@@ -76,6 +76,11 @@ class Store:
             raise
 
     @property
+    def clock(self) -> Clock:
+        """By which its transactions are dated."""
+        return self._clock
+
+    @property
     def epoch(self) -> str:
         """The life of this database: another one begins when it is restored from a backup."""
         return self._publisher.known.epoch

@@ -312,7 +312,16 @@ workload = Table(
     Column("id", String(128), primary_key=True),
     Column("owner", String(128), nullable=False),
     Column("description", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("quarantined", Boolean, nullable=False),
     Column("created_at", Float, nullable=False),
+)
+
+workload_membership = Table(
+    "workload_membership",
+    metadata,
+    Column("workload", ForeignKey("workload.id", ondelete="CASCADE"), primary_key=True),
+    Column("group", ForeignKey("group.id", ondelete="CASCADE"), primary_key=True, index=True),
 )
 
 workload_token = Table(

@@ -9,7 +9,7 @@ from limen.core.clock import FakeClock
 from limen.core.errors import NotFound
 from limen.core.record import BundleRecord, DecisionRecord, EventRecord, InputsRecord, OutcomeRecord
 from limen.journal.query import Query
-from limen.journal.reader import JournalReader, JournalTail
+from limen.journal.reader import JournalReader
 from limen.journal.segments import list_segments
 from limen.journal.writer import Journal, JournalOptions
 
@@ -101,36 +101,6 @@ def test_read_since_skips_what_is_older(tmp_path: Path) -> None:
         for number in range(6):
             journal.append(decision(number))
     assert list(JournalReader(tmp_path).read(since=1004.0)) == [decision(4), decision(5)]
-
-
-def test_tail_gives_each_record_once_over_segments_and_restarts(tmp_path: Path) -> None:
-    clock = FakeClock()
-    with Journal.open(tmp_path, "gateway", clock, options=SMALL) as journal:
-        journal.append(decision(0))
-        tail = JournalTail(tmp_path)
-        everything = JournalTail(tmp_path, from_start=True)
-        assert tail.poll() == []
-        for number in range(1, 9):
-            journal.append(decision(number))
-        assert tail.poll() == [decision(number) for number in range(1, 9)]
-        assert tail.poll() == []
-    with Journal.open(tmp_path, "gateway", clock, options=SMALL) as journal:
-        journal.append(decision(9))
-        assert tail.poll() == [decision(9)]
-    assert everything.poll() == [decision(number) for number in range(10)]
-
-
-def test_tail_waits_for_the_end_of_a_record(tmp_path: Path) -> None:
-    with Journal.open(tmp_path, "gateway", FakeClock(), options=SMALL) as journal:
-        tail = JournalTail(tmp_path)
-        path = list_segments(tmp_path / "gateway")[0].path
-        start = path.stat().st_size
-        journal.append(decision(1))
-        whole = path.read_bytes()
-        path.write_bytes(whole[: start + 40])
-        assert tail.poll() == []
-        path.write_bytes(whole)
-        assert tail.poll() == [decision(1)]
 
 
 def test_an_unfinished_end_beside_a_running_writer_is_no_loss(tmp_path: Path) -> None:

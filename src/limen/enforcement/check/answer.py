@@ -10,6 +10,7 @@ Header = tuple[str, str]
 
 REASONS = {
     200: "OK",
+    203: "Non-Authoritative Information",
     302: "Found",
     400: "Bad Request",
     401: "Unauthorized",
@@ -20,6 +21,10 @@ REASONS = {
 
 PROBLEM_TYPE = "application/problem+json"  # RFC 9457
 PROBLEM_BASE = "urn:limen:problem:"
+
+INTERPOSED = 203
+"""Status of a page that stands before the app's own (RFC 9110 §15.3.4: not from where it was asked of).
+Envoy takes 200 for an answer that lets a request go on."""
 
 
 class Answer(msgspec.Struct, frozen=True):

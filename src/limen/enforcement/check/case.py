@@ -5,7 +5,7 @@ import msgspec
 from limen.administrator.recording import Entry
 from limen.core.decision import AccessRequest, Decision, Facts
 from limen.enforcement.check.answer import Answer
-from limen.enforcement.check.refusals import Asked
+from limen.enforcement.check.asked import Asked
 from limen.enforcement.check.seats import Seat
 
 

@@ -9,6 +9,8 @@ Laws:
     C3 rubbish is free. A token that was not issued here is refused by its MAC, and control is not asked.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 import structlog
 
@@ -18,12 +20,14 @@ from limen.core.errors import Invalid, LimenError
 from limen.core.ids import Instant, new_decision_id
 from limen.core.tokens import TOKEN_LENGTH_MAX, token_hash, verify_token
 from limen.enforcement.check.answer import Answer
+from limen.enforcement.check.asked import Asked
 from limen.enforcement.check.bundle_view import BundleView
 from limen.enforcement.check.case import AskControl, Case, Opening, Outage, Outcome, Pending, Reply
 from limen.enforcement.check.credentials import read_credentials
+from limen.enforcement.check.modes import let_in
 from limen.enforcement.check.parts import CheckParts
 from limen.enforcement.check.places import ServicePlace, is_unsafe
-from limen.enforcement.check.refusals import OUTAGE, Asked, Refusals
+from limen.enforcement.check.refusals import OUTAGE, Refusals
 from limen.enforcement.check.request import (
     FETCH_SITE,
     HOST,
@@ -105,6 +109,19 @@ class Check:
                 return OUTAGE
         return reply.answer
 
+    def settle_many(self, replies: Sequence[Reply]) -> list[Answer]:
+        """Settle the replies of one turn of the loop: one write records them all (law C1)."""
+        entries = [reply.entry for reply in replies if reply.entry is not None]
+        if len(entries) > 1:
+            try:
+                self._recorder.write_many(entries)
+            except Exception:
+                log.warning("check.not_recorded_together", replies=len(entries))
+            else:
+                return [reply.answer for reply in replies]
+        # Each for itself, also so that one that cannot be recorded takes no other with it (law C2).
+        return [self.settle(reply) for reply in replies]
+
     def _answer(self, request: CheckRequest, leashed: bool, asked_control: bool) -> Outcome:
         started_ns = self._parts.ticks_ns()
         active = self._view.refresh()
@@ -116,7 +133,7 @@ class Check:
         if isinstance(seat, AskControl):
             return seat
         if seat is None or (leashed and _is_browser_at_service(asked)):
-            return Reply(self._refusals.no_session(asked), "no_session")
+            return self._stranger(asked, at, started_ns, leashed)
         case = Case(asked, _question(asked, at, seat), seat, started_ns)
         refused = _refused_leashed(asked) if leashed else _refused_without_policy(asked)
         facts = None if refused else self._facts(case.question, asked, seat)
@@ -124,7 +141,7 @@ class Check:
             return self._verdicts.refused(case, refused or Code.NO_RESOURCE)
         decision = self._parts.engine.decide(case.question, facts, active.policies)
         outcome = self._verdicts.of(case, facts, decision)
-        if leashed and decision.allowed:
+        if leashed and isinstance(outcome, Reply) and outcome.answer.allows:
             return msgspec.structs.replace(outcome, opening=Opening(case, decision, facts))
         return outcome
 
@@ -148,14 +165,35 @@ class Check:
         return network
 
     def _public(self, asked: Asked, at: Instant, started_ns: int, leashed: bool) -> Reply:
-        """Answer a public path. A stale catalogue cannot say what is public."""
-        age_s = self._replica.age_s(self._parts.clock.boot_s())
-        if age_s > asked.place.staleness_max_s(asked.match):
-            raise Outage(f"the replica is older than {asked.place.staleness_max_s(asked.match):.0f} s")
+        """Answer a public path."""
+        self._demand_fresh(asked)
         case = Case(asked, _question(asked, at, None), None, started_ns)
         if _is_stream(asked.request) and not (leashed and _may_be_asked_for(asked)):
             return self._verdicts.refused(case, Code.STREAM_REFUSED)
         return self._verdicts.public(case, leashed=leashed)
+
+    def _stranger(self, asked: Asked, at: Instant, started_ns: int, leashed: bool) -> Reply:
+        """Answer a request without a session: it must sign in, unless its resource is not enforced yet."""
+        if asked.place.staged:
+            case = Case(asked, _question(asked, at, None), None, started_ns)
+            stage = let_in(case)
+            if stage is not None:
+                self._demand_fresh(asked)
+                refused = _refused_leashed(asked) if leashed else _refused_without_policy(asked)
+                if refused is None and self._replica.closure(case.question.resource) is not None:
+                    return self._verdicts.stranger(case, stage, leashed=leashed)
+                return self._verdicts.refused(case, refused or Code.NO_RESOURCE)
+        return Reply(self._refusals.no_session(asked), "no_session")
+
+    def _demand_fresh(self, asked: Asked) -> None:
+        """Let nobody in by a catalogue that is too old to say who needs no session.
+
+        Raises:
+            Outage: it is.
+        """
+        bound_s = asked.place.staleness_max_s(asked.match)
+        if not self._replica.age_s(self._parts.clock.boot_s()) <= bound_s:  # so written that NaN is stale
+            raise Outage(f"the replica is older than {bound_s:.0f} s")
 
     def _seat(self, asked: Asked, at: Instant, asked_control: bool) -> Seat | AskControl | None:
         """Return the session of the request's token; or that control must be asked (laws F4, C3)."""

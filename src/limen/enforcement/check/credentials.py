@@ -20,6 +20,7 @@ from limen.enforcement.check.request import (
 SESSION_COOKIE = "__Host-limen"
 FLOW_COOKIE = "__Host-limen-flow"
 CURED_COOKIE = "__Host-limen-cured"
+WARNED_COOKIE = "__Host-limen-warned"
 
 _OURS = b"__Host-limen"
 _TOKEN_SHAPE = re.compile(r"l1\.[A-Za-z0-9._-]+")
@@ -38,6 +39,7 @@ class Credentials(msgspec.Struct, frozen=True):
         cookie: what is left of the Cookie header; None when it needs no change.
         authorization_is_ours: the Authorization header holds a Limen token.
         flow, cured: values of the sign-in cookies.
+        warned: whom this browser has shown today's warning of this app.
     """
 
     token: str | None = None
@@ -46,6 +48,7 @@ class Credentials(msgspec.Struct, frozen=True):
     authorization_is_ours: bool = False
     flow: str = ""
     cured: str = ""
+    warned: str = ""
 
 
 NOTHING = Credentials()
@@ -79,7 +82,7 @@ def read_credentials(request: CheckRequest) -> Credentials:
 def _read_cookie(raw: bytes) -> Credentials:
     kept: list[str] = []
     sessions: list[str] = []
-    flow = cured = ""
+    flow = cured = warned = ""
     for pair in raw.decode("utf-8", "surrogateescape").split(";"):
         name, mark, value = pair.strip(" \t").partition("=")
         if mark and name == SESSION_COOKIE:
@@ -88,10 +91,12 @@ def _read_cookie(raw: bytes) -> Credentials:
             flow = value
         elif mark and name == CURED_COOKIE:
             cured = value
+        elif mark and name == WARNED_COOKIE:
+            warned = value
         elif pair and SESSION_COOKIE not in name:
             kept.append(pair.strip(" \t"))
     token = sessions[0] if len(sessions) == 1 else None
-    return Credentials(token, "cookie", "; ".join(kept), False, flow, cured)
+    return Credentials(token, "cookie", "; ".join(kept), False, flow, cured, warned)
 
 
 def _client_token(request: CheckRequest) -> tuple[str | None, bool]:

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-import msgspec
-
 from limen.core.catalogue import CONNECT_APP, AppConfig, Catalogue, ServiceConfig
-from limen.core.resources import ADMIN_STALENESS_MAX_S, READ_METHODS, RouteMatch, RouteTable
+from limen.core.paths import Ambiguous, PathTable
+from limen.core.resources import ADMIN_STALENESS_MAX_S, READ_METHODS, RouteMatch
 from limen.enforcement.check.request import (
     HOST,
     BadRequest,
@@ -29,6 +28,8 @@ class AppPlace:
         auth_host: where one signs in for it.
         origins: origins that may call it from a page of theirs (CORS).
         trusted_hosts: hosts of the apps that may post here.
+        staged: something of it is not enforced for somebody; else nothing asks for its rollout.
+        timezone: in which days begin.
     """
 
     def __init__(self, app: AppConfig, catalogue: Catalogue) -> None:
@@ -36,12 +37,13 @@ class AppPlace:
         self.name = self.session_app = app.name
         self.owner, self.streams = app.owner, app.streams
         self.upgrades = frozenset(app.upgrades)
-        self.auth_host = catalogue.auth_host
+        self.auth_host, self.timezone = catalogue.auth_host, catalogue.timezone
+        self.rollout_of = app.rollout_of
+        rollouts = (app.rollout, *(route.rollout for route in app.routes if route.rollout is not None))
+        self.staged = not all(rollout.enforced for rollout in rollouts)
         self.origins = frozenset(app.cors.origins) if app.cors else frozenset()
         self.trusted_hosts = tuple(catalogue.apps[name].host for name in app.trusts if name in catalogue.apps)
-        self._table = RouteTable(app)
-        self._folded = _folded_table(app)
-        self._mixed = any(route.path != route.path.lower() for route in app.routes)
+        self._table = PathTable(app)
 
     def read(self, request: CheckRequest) -> tuple[Target, RouteMatch]:
         """Return path and query of a request, and what it is for.
@@ -59,19 +61,10 @@ class AppPlace:
             BadRequest: the app could read the path as another part of itself than Limen does: by
                 escapes, or by upper and lower case.
         """
-        path = target.readings[0]
-        found = self._table.match(method, path)
-        for reading in target.readings[1:]:
-            if self._table.match(method, reading) != found:
-                raise _ambiguous("how it is written")
-        if self._folded is not None:
-            for reading in target.readings:
-                lowered = reading.lower()
-                if self._mixed or lowered != reading:
-                    folded = self._folded.match(method, lowered)
-                    if folded != found and not folded.public:
-                        raise _ambiguous("upper and lower case")
-        return found
+        try:
+            return self._table.match(method, target.readings)
+        except Ambiguous as error:
+            raise _ambiguous(str(error)) from None
 
     def staleness_max_s(self, match: RouteMatch) -> float:
         """Return how old the facts may be (law F3)."""
@@ -101,7 +94,9 @@ class ServicePlace:
     def __init__(self, service: ServiceConfig, catalogue: Catalogue) -> None:
         self.service = service
         self.name, self.owner, self.streams = service.name, service.owner, service.streams
-        self.auth_host = catalogue.auth_host
+        self.auth_host, self.timezone = catalogue.auth_host, catalogue.timezone
+        self.rollout_of = service.rollout_of
+        self.staged = not service.rollout.enforced
         self._match = RouteMatch(service.ref, "connect")
 
     def read(self, request: CheckRequest) -> tuple[Target, RouteMatch]:
@@ -141,14 +136,6 @@ def read_places(catalogue: Catalogue) -> Mapping[str, Place]:
 def is_unsafe(method: str) -> bool:
     """Say whether a method may change something."""
     return method not in READ_METHODS
-
-
-def _folded_table(app: AppConfig) -> RouteTable | None:
-    """Return the routes in lower case; None when there are none, or when case tells them apart."""
-    lowered = tuple(msgspec.structs.replace(route, path=route.path.lower()) for route in app.routes)
-    if not lowered or len({route.path for route in lowered}) < len({route.path for route in app.routes}):
-        return None
-    return RouteTable(msgspec.structs.replace(app, routes=lowered))
 
 
 def _ambiguous(why: str) -> BadRequest:

@@ -1,8 +1,11 @@
-"""The shell of the check: HTTP/1.1 with Envoy on a Unix socket, one question at a time a connection."""
+"""The shell of the check: HTTP/1.1 with Envoy on a Unix socket, one question at a time a connection.
+
+What is answered in one turn of the loop is recorded with one write, before any of it leaves (law C1).
+"""
 
 import asyncio
 from time import perf_counter
-from typing import cast
+from typing import NamedTuple, cast
 
 import httptools
 import structlog
@@ -19,6 +22,15 @@ from limen.enforcement.check.request import CheckRequest
 log = structlog.get_logger("limen.check")
 
 
+class Due(NamedTuple):
+    """A reply that has yet to be recorded and sent."""
+
+    connection: "CheckProtocol"
+    request: CheckRequest
+    reply: Reply
+    began: float
+
+
 class Shell:
     """Waits on the check's behalf, and settles what it answers."""
 
@@ -29,6 +41,23 @@ class Shell:
         self.waiting: set[asyncio.Task[None]] = set()
         self._control = control
         self._explainer = explainer
+        self._due: list[Due] = []
+
+    def answer(self, due: Due) -> None:
+        """Record and send a reply once this turn of the loop is over, with all others of the turn."""
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._due.append(due)
+
+    def flush(self) -> None:
+        """Record what is due with one write, and let the answers leave."""
+        due = [one for one in self._due if one.connection.open]
+        self._due.clear()
+        answers = self.check.settle_many([one.reply for one in due])
+        for one, answer in zip(due, answers, strict=True):
+            one.connection.send(one.request, answer)
+            kind = one.reply.kind if answer is one.reply.answer else "outage"
+            self.tally.note(kind, perf_counter() - one.began)
 
     async def wait(self, request: CheckRequest, outcome: Outcome, *, leashed: bool = False) -> Reply:
         """Return the reply, after whatever must be waited for."""
@@ -63,6 +92,12 @@ class CheckProtocol(asyncio.Protocol):
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._waiting: asyncio.Task[None] | None = None
+        self._owing = False  # an answer, at the end of this turn of the loop
+
+    @property
+    def open(self) -> bool:
+        """Whether somebody still waits for an answer."""
+        return self._transport is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -78,14 +113,14 @@ class CheckProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read. What is not HTTP, or comes before the last answer left, ends the connection."""
-        if self._waiting is not None:
+        if self._waiting is not None or self._owing:
             self.close()
             return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             # An upgrade was answered when its headers were complete; no more HTTP follows it.
-            if self._waiting is None:
+            if self._waiting is None and not self._owing:
                 self.close()
 
     def close(self) -> None:
@@ -110,28 +145,31 @@ class CheckProtocol(asyncio.Protocol):
         began = perf_counter()
         request = CheckRequest(self._parser.get_method().decode("ascii"), self._target, self._headers)
         self._target, self._headers = b"", {}
-        if self._waiting is not None:
+        if self._waiting is not None or self._owing:
             self.close()
             return
         outcome = self._shell.check.answer(request)
         if isinstance(outcome, Reply):
-            self._send(request, outcome, began)
+            self._answer(request, outcome, began)
         else:
             self._waiting = asyncio.get_running_loop().create_task(self._wait(request, outcome, began))
             self._shell.waiting.add(self._waiting)
             self._waiting.add_done_callback(self._shell.waiting.discard)
 
-    async def _wait(self, request: CheckRequest, outcome: Outcome, began: float) -> None:
-        reply = await self._shell.wait(request, outcome)
-        self._waiting = None
-        self._send(request, reply, began)
-
-    def _send(self, request: CheckRequest, reply: Reply, began: float) -> None:
+    def send(self, request: CheckRequest, answer: Answer) -> None:
+        """Let an answer leave that was recorded."""
+        self._owing = False
         if self._transport is None:
             return
-        answer: Answer = self._shell.check.settle(reply)
         self._transport.write(render_answer(answer, head=request.method == "HEAD"))
         if not self._parser.should_keep_alive():
             self._transport.close()
-        kind = reply.kind if answer is reply.answer else "outage"
-        self._shell.tally.note(kind, perf_counter() - began)
+
+    async def _wait(self, request: CheckRequest, outcome: Outcome, began: float) -> None:
+        reply = await self._shell.wait(request, outcome)
+        self._waiting = None
+        self._answer(request, reply, began)
+
+    def _answer(self, request: CheckRequest, reply: Reply, began: float) -> None:
+        self._owing = True
+        self._shell.answer(Due(self, request, reply, began))

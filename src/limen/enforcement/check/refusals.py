@@ -1,35 +1,22 @@
 """Refusals: every answer that does not let a request go on (`design/decision.md`, Enforcement answers)."""
 
-import hashlib
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, urlsplit
-
-import msgspec
 
 from limen.core.changes import PersonFact
-from limen.core.decision import AUTH_REMEDIES, Code, Explanation, Network, Remedy
+from limen.core.decision import AUTH_REMEDIES, Code, Explanation, Remedy
 from limen.core.errors import Invalid
 from limen.core.ids import Instant
-from limen.core.resources import RouteMatch
-from limen.enforcement.check.answer import Answer, Header, problem
-from limen.enforcement.check.credentials import FLOW_COOKIE, Credentials
+from limen.enforcement.check.answer import INTERPOSED, Answer, Header, problem
+from limen.enforcement.check.asked import Asked, auth_origin, authorize_url, complaint_url, login_url
+from limen.enforcement.check.credentials import FLOW_COOKIE
 from limen.enforcement.check.identity import DECISION_ID
-from limen.enforcement.check.places import Place, ServicePlace
+from limen.enforcement.check.places import ServicePlace
 from limen.enforcement.check.ports import Pages
-from limen.enforcement.check.request import (
-    FETCH_MODE,
-    ORIGIN,
-    REFERER,
-    Authority,
-    CheckRequest,
-    Target,
-    is_navigation,
-)
+from limen.enforcement.check.request import FETCH_MODE, ORIGIN, CheckRequest, is_navigation
 from limen.enforcement.check.sentences import CODE_SENTENCES, LIMIT_SENTENCES
 
-RETURN_MAX = 2_000  # characters of a return path: with the rest it stays below what servers take
 FLOW_COOKIE_MAX_AGE_S = 600
 RETRY_AFTER_S = 5
 
@@ -49,18 +36,6 @@ BUTTONS = {
     "passkey": "Use a passkey",
     "fresh-sign-in": "Sign in again",
 }
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """A request as far as it was understood: what refusals are written for."""
-
-    request: CheckRequest
-    authority: Authority
-    place: Place
-    target: Target
-    match: RouteMatch
-    network: Network
-    credentials: Credentials
 
 
 class Refusals:
@@ -91,7 +66,7 @@ class Refusals:
         detail = "This app opens to people who are signed in."
         if isinstance(asked.place, ServicePlace):
             detail = "This service opens to people who are signed in. Run `limen login`."
-        return problem(401, Code.NO_SESSION, "Sign in first", detail, headers=headers, more=_login_url(asked))
+        return problem(401, Code.NO_SESSION, "Sign in first", detail, headers=headers, more=login_url(asked))
 
     def step_up(self, asked: Asked, decision_id: str, remedies: tuple[Remedy, ...]) -> Answer:
         """Send a navigation to prove more; challenge a client to (RFC 9470)."""
@@ -114,7 +89,7 @@ class Refusals:
             (DECISION_ID, decision_id),
             *cors_headers(asked),
         )
-        more = {"decision_id": decision_id, **_login_url(asked), "cure": need}
+        more = {"decision_id": decision_id, **login_url(asked), "cure": need}
         return problem(
             401, "INSUFFICIENT_USER_AUTHENTICATION", "Prove more", sentence, headers=headers, more=more
         )
@@ -130,32 +105,75 @@ class Refusals:
         who: PersonFact | None = None,
     ) -> Answer:
         """Say no, why, and what would make it a yes. `who` is the person signed in, or None."""
-        reasons = explanation.reasons if explanation else ()
-        reasons = reasons or (CODE_SENTENCES.get(code, "This is not open to you."),)
         remedies = explanation.remedies if explanation else ()
-        headers: tuple[Header, ...] = ((DECISION_ID, decision_id),)
         if not is_navigation(asked.request):
+            headers = ((DECISION_ID, decision_id), *cors_headers(asked))
             more = {"decision_id": decision_id, "remedies": [remedy.id for remedy in remedies]}
-            headers += cors_headers(asked)
-            return problem(403, code, "Not open to you", " ".join(reasons), headers=headers, more=more)
+            detail = " ".join(_reasons(code, explanation))
+            return problem(403, code, "Not open to you", detail, headers=headers, more=more)
+        headers, context = self._told(asked, decision_id, code, at=at, explanation=explanation, who=who)
+        title = "This door stays closed for now"
+        return self._page(403, "denied.html", headers, title=title, **context)
+
+    def warned(
+        self,
+        asked: Asked,
+        decision_id: str,
+        code: Code,
+        *,
+        at: Instant,
+        day: str,
+        cookie: Header,
+        explanation: Explanation | None = None,
+        who: PersonFact | None = None,
+    ) -> Answer:
+        """Say, before the app's own page, what will be denied, why, and what would cure it.
+
+        Args:
+            day: from which it will be denied, in words; empty when none is known.
+            cookie: keeps quiet whatever this page has told.
+        """
+        headers, context = self._told(asked, decision_id, code, at=at, explanation=explanation, who=who)
+        return self._page(
+            INTERPOSED,
+            "warned.html",
+            (*headers, cookie),
+            title=f"From {day}, this door will be closed to you"
+            if day
+            else "Soon this door will be closed to you",
+            day=day,
+            continue_url=asked.target.path + asked.target.query,
+            **context,
+        )
+
+    def _told(
+        self,
+        asked: Asked,
+        decision_id: str,
+        code: Code,
+        *,
+        at: Instant,
+        explanation: Explanation | None,
+        who: PersonFact | None,
+    ) -> tuple[tuple[Header, ...], dict[str, Any]]:
+        """Return what a page tells of a denial, with the headers that its buttons need."""
+        remedies = explanation.remedies if explanation else ()
         nonce, cookie = self._flow(asked)
+        headers: tuple[Header, ...] = ((DECISION_ID, decision_id),)
         if any(remedy.id in AUTH_REMEDIES for remedy in remedies):
             headers += (cookie,)
-        return self._page(
-            403,
-            "denied.html",
-            headers,
-            decision_id=decision_id,
-            app=asked.place.name,
-            title="This door stays closed for now",
-            reasons=list(reasons),
-            remedies=[_button(asked, remedy, nonce) for remedy in remedies],
-            owner=(explanation.owner if explanation else None) or asked.place.owner,
-            request={"method": asked.request.method, "path": asked.target.path, "at": at},
-            person=None if who is None else {"username": who.id, "name": who.name},
-            auth_url=_auth_origin(asked),
-            now=at,
-        )
+        return headers, {
+            "decision_id": decision_id,
+            "app": asked.place.name,
+            "reasons": list(_reasons(code, explanation)),
+            "remedies": [_button(asked, remedy, nonce) for remedy in remedies],
+            "owner": (explanation.owner if explanation else None) or asked.place.owner,
+            "request": {"method": asked.request.method, "path": asked.target.path, "at": at},
+            "person": None if who is None else {"username": who.id, "name": who.name},
+            "wrong_url": "" if who is None else complaint_url(asked, decision_id),
+            "auth_url": auth_origin(asked),
+            "now": at,
+        }
 
     def limited(self, asked: Asked, decision_id: str, limit: str) -> Answer:
         """Say that there are as many live streams as `limit` (of the resource's limits) allows."""
@@ -196,6 +214,11 @@ OUTAGE = problem(
 )
 
 
+def _reasons(code: Code, explanation: Explanation | None) -> tuple[str, ...]:
+    reasons = explanation.reasons if explanation else ()
+    return reasons or (CODE_SENTENCES.get(code, "This is not open to you."),)
+
+
 def _button(asked: Asked, remedy: Remedy, nonce: str) -> dict[str, Any]:
     url = None
     if remedy.id in AUTH_REMEDIES:
@@ -220,15 +243,6 @@ def cured_by_signing_in(explanation: Explanation) -> tuple[Remedy, ...]:
     return ()
 
 
-def authorize_url(asked: Asked, nonce: str, need: str) -> str:
-    """Return where sign-in for this request begins; the hash binds it to the browser's flow cookie."""
-    bound = hashlib.sha256(nonce.encode()).hexdigest()
-    return (
-        f"{_auth_origin(asked)}/authorize?app={asked.place.name}"
-        f"&return={quote(_return_path(asked), safe='/')}&nonce={bound}{need}"
-    )
-
-
 def cors_headers(asked: Asked) -> tuple[Header, ...]:
     """Return what lets a page of a listed origin read a refusal (Fetch standard, CORS protocol)."""
     origin = asked.request.header(ORIGIN)
@@ -242,40 +256,6 @@ def cors_headers(asked: Asked) -> tuple[Header, ...]:
         ("access-control-expose-headers", "www-authenticate, x-limen-decision-id"),
         ("vary", "origin"),
     )
-
-
-def _origin(asked: Asked) -> str:
-    return f"https://{asked.authority.host}{asked.authority.port}"
-
-
-def _auth_origin(asked: Asked) -> str:
-    return f"https://{asked.place.auth_host}{asked.authority.port}"
-
-
-def _return_path(asked: Asked) -> str:
-    """Return where to go after sign-in: here, or for a form that was posted, the page it stood on."""
-    if asked.request.method not in ("GET", "HEAD"):
-        return _page_path(asked)
-    whole = asked.target.path + asked.target.query
-    if len(whole) <= RETURN_MAX:
-        return whole
-    return asked.target.path if len(asked.target.path) <= RETURN_MAX else "/"
-
-
-def _page_path(asked: Asked) -> str:
-    """Return the path of the page that sent the request, when it is of this app; else the front page."""
-    referer = urlsplit(asked.request.header(REFERER))
-    same = f"{referer.scheme}://{referer.netloc}" == _origin(asked)
-    path = referer.path + (f"?{referer.query}" if referer.query else "")
-    plain = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
-    return path if same and plain and len(path) <= RETURN_MAX else "/"
-
-
-def _login_url(asked: Asked) -> dict[str, str]:
-    """Return where a person signs in on a client's behalf. For a service that is `limen login`'s business."""
-    if isinstance(asked.place, ServicePlace):
-        return {}
-    return {"login_url": _origin(asked) + _page_path(asked)}
 
 
 def _quotable(text: str) -> str:

@@ -8,11 +8,11 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from unicodedata import normalize
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from limen.core.errors import Invalid
+from limen.core.paths import path_readings
 
 HOST = b"host"
 COOKIE = b"cookie"
@@ -24,6 +24,7 @@ ORIGIN = b"origin"
 REFERER = b"referer"
 ACCEPT = b"accept"
 UPGRADE = b"upgrade"
+FETCH_DEST = b"sec-fetch-dest"
 FETCH_MODE = b"sec-fetch-mode"
 FETCH_SITE = b"sec-fetch-site"
 
@@ -132,11 +133,14 @@ def _readings(path: str, encoded_slash: bool) -> tuple[str, ...]:
         raise _bad("The path holds an escaped backslash.")
     if "%2F" in folded and not encoded_slash:
         raise _bad("The path holds `%2F`, which this app does not allow.")
-    kept = re.sub("%2f", "%252F", path, flags=re.IGNORECASE)
-    readings = (_decode(kept), _decode(path))
-    if _ESCAPED.search(readings[-1]):
+    try:
+        readings = path_readings(path)
+    except UnicodeDecodeError:
+        raise _bad("The path is not UTF-8.") from None
+    strict = readings[:2] if "%2F" in folded else readings[:1]
+    if _ESCAPED.search(strict[-1]):
         raise _bad("The path holds a double escape.")
-    for reading in readings:
+    for reading in strict:
         if _CONTROL.search(reading) or "\\" in reading:
             raise _bad("The path holds an escaped control character.")
         bare = (segment.partition(";")[0].strip() for segment in normalize("NFKC", reading).split("/"))
@@ -144,22 +148,7 @@ def _readings(path: str, encoded_slash: bool) -> tuple[str, ...]:
             raise _bad("The path holds a dot segment.")
     if "//" in path:
         raise _bad("The path holds an empty segment.")
-    return tuple(dict.fromkeys((*readings, _loosely(readings[-1]))))
-
-
-def _loosely(path: str) -> str:
-    """Return a path as the most forgiving server may read it: look-alikes as what they look like, without
-    parameters, without dots and spaces at the ends of segments (Windows), without empty segments (nginx).
-    """
-    segments = [segment.partition(";")[0].rstrip(". ") for segment in normalize("NFKC", path).split("/")]
-    return re.sub("//+", "/", "/".join(segments))
-
-
-def _decode(path: str) -> str:
-    try:
-        return unquote_to_bytes(path).decode("utf-8")
-    except UnicodeDecodeError:
-        raise _bad("The path is not UTF-8.") from None
+    return readings
 
 
 def _bad(message: str) -> BadRequest:

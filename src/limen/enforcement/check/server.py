@@ -25,6 +25,7 @@ class CheckServer:
         deadline = asyncio.get_running_loop().time() + DRAIN_S
         while self._shell.waiting and asyncio.get_running_loop().time() < deadline:
             await asyncio.wait(self._shell.waiting, timeout=DRAIN_S)
+        self._shell.flush()
         for connection in tuple(self._shell.connections):
             connection.close()
 

@@ -1,9 +1,13 @@
 """Verdicts: from a case that is decided to its answer and its record."""
 
+import msgspec
+
 from limen.administrator.recording import Entry, Recorder
+from limen.administrator.rollout import let_through_entry
 from limen.core.decision import ENGINE_CODES, Code, Decision, Explanation, Facts, Verdict
 from limen.core.ids import BundleId, Instant
-from limen.enforcement.check.answer import Answer
+from limen.core.rollout import Mode, Stage
+from limen.enforcement.check.answer import Answer, Header
 from limen.enforcement.check.assertion import RENEW_S, assertion_claims
 from limen.enforcement.check.bundle_view import BundleView
 from limen.enforcement.check.case import Case, Opening, Outcome, Pending, Reply
@@ -13,6 +17,14 @@ from limen.enforcement.check.identity import (
     going_on,
     identity_headers,
     removals,
+)
+from limen.enforcement.check.modes import (
+    day_words,
+    let_through,
+    page_is_due,
+    stage_in_force,
+    warned_cookie,
+    warning_header,
 )
 from limen.enforcement.check.parts import CheckParts
 from limen.enforcement.check.places import Place, ServicePlace
@@ -44,11 +56,17 @@ class Verdicts:
         if decision.code not in EXPLAINED:
             return self.explained(pending, None)
         known = self._parts.explainer.cached(case.question, facts, decision)
+        stage = let_through(case, decision.code)
+        if stage is not None and not page_is_due(case, stage):
+            return self._allow(case, facts, decision, stage, known)
         return pending if known is None else self.explained(pending, known)
 
     def explained(self, pending: Pending, explanation: Explanation | None) -> Reply:
-        """Answer a denial with what is known of its cure."""
+        """Answer a denial with what is known of its cure; or the page that a person is shown before it."""
         case, code = pending.case, pending.decision.code
+        stage = let_through(case, code)
+        if stage is not None:
+            return self._warn(pending, stage, explanation)
         entry = self._entry(case, pending.decision, pending.facts, explanation)
         remedies = () if explanation is None else cured_by_signing_in(explanation)
         # The same cure twice in a row is a page, not a loop.
@@ -66,6 +84,17 @@ class Verdicts:
         answer = Answer(200, ((DECISION_ID, case.question.id), *changes))
         opening = Opening(case, decision) if leashed else None
         return Reply(answer, "public", self._entry(case, decision), opening)
+
+    def stranger(self, case: Case, stage: Stage, *, leashed: bool = False) -> Reply:
+        """Let a request without a session go on, without any identity, as on a public path (law M1)."""
+        decision = Decision(Verdict.DENY, Code.NO_SESSION, bundle=self._bundle_id())
+        asked = case.asked
+        assert not isinstance(asked.place, ServicePlace), "services always need a session"
+        told = _warning(case, stage, decision)
+        changes = going_on((), removals(asked.place.app, ()), asked.credentials)
+        answer = Answer(200, (*told, (DECISION_ID, case.question.id), *changes))
+        opening = Opening(case, decision) if leashed else None
+        return Reply(answer, "would_deny", self._entry(case, decision, stage=stage), opening)
 
     def refused(self, case: Case, code: Code) -> Reply:
         """Deny what no policy may allow."""
@@ -89,7 +118,30 @@ class Verdicts:
             who=None if case.seat is None else case.seat.person,
         )
 
-    def _allow(self, case: Case, facts: Facts, decision: Decision) -> Reply:
+    def _warn(self, pending: Pending, stage: Stage, explanation: Explanation | None) -> Reply:
+        """Tell a person, instead of the app's page, what will be denied. The next request goes on."""
+        case, decision = pending.case, pending.decision
+        answer = self._refusals.warned(
+            case.asked,
+            case.question.id,
+            decision.code,
+            at=case.question.at,
+            day=day_words(stage),
+            cookie=warned_cookie(case),
+            explanation=explanation,
+            who=None if case.seat is None else case.seat.person,
+        )
+        return Reply(answer, "warn", self._entry(case, decision, pending.facts, explanation, stage))
+
+    def _allow(
+        self,
+        case: Case,
+        facts: Facts,
+        decision: Decision,
+        stage: Stage | None = None,
+        explanation: Explanation | None = None,
+    ) -> Reply:
+        """Let a request go on. With a stage it would be denied, and is not yet."""
         seat, at = case.seat, case.question.at
         assert seat is not None, "only a session is allowed"
         if at >= seat.identity_until or at < seat.identity_until - RENEW_S:
@@ -99,7 +151,10 @@ class Verdicts:
             self._parts.note_seen(seat.session.id, at)
         changes = going_on(seat.identity, seat.removed, case.asked.credentials)
         answer = Answer(200, ((DECISION_ID, case.question.id), *changes))
-        return Reply(answer, "allow", self._entry(case, decision, facts))
+        if stage is None:
+            return Reply(answer, "allow", self._entry(case, decision, facts))
+        answer = Answer(200, (*_warning(case, stage, decision), *answer.headers))
+        return Reply(answer, "would_deny", self._entry(case, decision, facts, explanation, stage))
 
     def _identify(self, place: Place, seat: Seat, at: Instant) -> None:
         """Write what the app is told of this person, once in a while."""
@@ -122,7 +177,9 @@ class Verdicts:
         decision: Decision,
         facts: Facts | None = None,
         explanation: Explanation | None = None,
+        stage: Stage | None = None,
     ) -> Entry:
+        """Return what is written. With a stage, a denial was let through by it."""
         inputs_id, inputs, active = "", None, self._view.active
         if facts is not None and case.seat is not None and active is not None:
             grants = tuple([grant.id for grant in facts.grants])
@@ -132,7 +189,7 @@ class Verdicts:
                 inputs_id = self._recorder.inputs_id(case.question, facts, active.policies)
                 case.seat.inputs[key] = inputs_id
             inputs = self._recorder.inputs(inputs_id, case.question, facts, active.policies)
-        return self._recorder.entry(
+        entry = self._recorder.entry(
             case.question,
             decision,
             bundle=self._view.fact,
@@ -142,6 +199,20 @@ class Verdicts:
             inputs_id=inputs_id,
             inputs=inputs,
         )
+        return _in_mode(entry, case, stage) if case.asked.place.staged else entry
 
     def _bundle_id(self) -> BundleId:
         return BundleId("" if self._view.active is None else self._view.active.id)
+
+
+def _in_mode(entry: Entry, case: Case, stage: Stage | None) -> Entry:
+    """Return an entry that says in which mode it was; with a stage, that its denial was let through."""
+    if stage is not None:
+        return let_through_entry(entry, stage)
+    record = msgspec.structs.replace(entry.record, mode=stage_in_force(case).mode.value)
+    return msgspec.structs.replace(entry, record=record)
+
+
+def _warning(case: Case, stage: Stage, decision: Decision) -> tuple[Header, ...]:
+    """Return the header by which `warn` tells a client; `observe` tells nobody."""
+    return (warning_header(stage, decision.code, case.question.id),) if stage.mode is Mode.WARN else ()

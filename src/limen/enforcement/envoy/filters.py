@@ -6,7 +6,7 @@ is off elsewhere, or Envoy would ask it about answers of its own to requests tha
 
 from typing import Any
 
-from limen.enforcement.envoy.headers import note_mutations, seen_by_check, seen_by_leash, set_for_app
+from limen.enforcement.envoy.headers import WARNING, note_mutations, seen_by_check, seen_by_leash, set_for_app
 from limen.enforcement.envoy.settings import CHECK_CLUSTER, LEASH_CLUSTER, EnvoySettings
 from limen.enforcement.envoy.typed import seconds, typed
 
@@ -63,7 +63,7 @@ def _check(settings: EnvoySettings) -> dict[str, Any]:
     }
     answer = {
         "allowed_upstream_headers": set_for_app(),
-        "allowed_client_headers_on_success": {"patterns": [{"exact": "set-cookie"}]},
+        "allowed_client_headers_on_success": {"patterns": [{"exact": "set-cookie"}, {"exact": WARNING}]},
     }
     return typed(
         "ExtAuthz",

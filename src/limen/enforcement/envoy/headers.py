@@ -16,6 +16,9 @@ FIRST_COOKIE = "x-limen-first-cookie"
 check, which cannot tell that comma from one inside a cookie; it differs from this copy only if there were
 several. (HTTP/2's parts of one cookie header are joined by Envoy before, and count as one.)"""
 
+WARNING = "limen-warning"
+"""What a client is told of a request that went on and will be denied (rollout stage `warn`)."""
+
 HTTP_VERSION = "x-limen-http"
 """`HTTP/1.1` or `HTTP/2`, noted by Envoy before it looks for a route: CONNECT is for HTTP/2 only."""
 
@@ -39,7 +42,7 @@ LEASH_NAMES = (":method", ":path", ":authority", ":scheme", ":status", "upgrade"
 """What the leash sees besides. In its protocol these are headers too, and `:status` is the answer's."""
 
 REPLY_ONLY = (":status", "connection", "content-length", "content-type", "date", "host", "keep-alive",
-              "server", "set-cookie", "transfer-encoding", "x-envoy-auth-headers-to-remove",
+              WARNING, "server", "set-cookie", "transfer-encoding", "x-envoy-auth-headers-to-remove",
               "x-envoy-upstream-service-time")  # fmt: skip
 """Headers of the check's allowing answer that belong to that answer; all others go to the app."""
 

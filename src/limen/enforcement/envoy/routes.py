@@ -25,6 +25,9 @@ APPS_ROUTES = "apps"
 AUTH_ROUTES = "auth"
 
 OWN_PATH = "/.limen"
+API = {"prefix": "/api/"}
+API_BODY_MAX_BYTES = 16 * 1024 * 1024  # as control's own bound; it is not held back: control reads the token first
+API_SILENCE_S = 120.0  # a plan tells how far it is; `events --follow` is silent for as long as nothing happens
 ENCODED_SLASH = r"(?i).*%(2f|5c).*"
 CONTROL_TIMEOUT_S = 30.0
 INT64_MAX = (1 << 63) - 1
@@ -60,6 +63,8 @@ def render_routes(catalogue: Catalogue, settings: EnvoySettings) -> dict[str, An
 def render_auth_routes(catalogue: Catalogue) -> dict[str, Any]:
     """Return the route configuration of the sign-in host's own filter chain."""
     own: list[Route] = [
+        {"match": {**API, "headers": [_longer_than(API_BODY_MAX_BYTES)]}, **_direct(413)},
+        {"match": API, **_to_admin()},
         {"match": {**REST, "headers": [_longer_than(CONTROL_BODY_MAX_BYTES)]}, **_direct(413)},
         {"match": REST, **_to_control(), "typed_per_filter_config": buffered(CONTROL_BODY_MAX_BYTES)},
     ]
@@ -199,6 +204,13 @@ def _to_control() -> Route:
     again = {"retry_on": "connect-failure,reset-before-request", "num_retries": 2, **_elsewhere()}
     action = {"cluster": CONTROL_CLUSTER, "timeout": seconds(CONTROL_TIMEOUT_S), "retry_policy": again}
     return {"route": action}
+
+
+def _to_admin() -> Route:
+    """The admin API: answers may be long, and come in parts."""
+    route = _to_control()
+    route["route"] |= {"timeout": "0s", "idle_timeout": seconds(API_SILENCE_S)}
+    return route
 
 
 def _direct(status: int) -> Route:

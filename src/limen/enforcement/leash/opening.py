@@ -8,9 +8,9 @@ from limen.administrator.streams import Ending, LiveStream, Streams, reads_of
 from limen.core.catalogue import StreamLimits
 from limen.core.decision import AccessRequest
 from limen.core.ids import EntityRef, Instant
+from limen.enforcement.check.asked import Asked
 from limen.enforcement.check.case import Opening
 from limen.enforcement.check.places import is_unsafe
-from limen.enforcement.check.refusals import Asked
 from limen.enforcement.check.request import ORIGIN, UPGRADE
 
 LIMITS = ("per_session", "per_subject", "per_resource")
@@ -49,6 +49,7 @@ def live_stream(opening: Opening, protocol: str, close: Callable[[Ending], None]
         reads=_resource_alone(question.resource) if facts is None else reads_of(facts),
         deadline_at=_deadline(opening),
         page=_page(case.asked),
+        would_be="" if opening.decision.allowed else opening.decision.verdict.value,
     )
 
 

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from limen.core.errors import Invalid
 from limen.enforcement.check.answer import Answer, Header
 from limen.enforcement.check.identity import DECISION_ID, REMOVE
+from limen.enforcement.check.modes import WARNING
 from limen.enforcement.check.request import HOST, UPGRADE, CheckRequest
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
@@ -119,7 +120,7 @@ def render_allowed(answer: Answer, request: CheckRequest, protocol: str) -> Allo
     for name, value in answer.headers:
         if name == REMOVE:
             mutation.remove_headers.extend([one for one in value.split(",") if one])
-        elif name == "set-cookie":
+        elif name in ("set-cookie", WARNING):
             later.append((name, value))
         else:
             _set(mutation, name, value, _OVERWRITE)

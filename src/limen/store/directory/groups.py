@@ -12,6 +12,7 @@ from limen.store.directory.fields import parse_group, parse_name
 from limen.store.directory.people import chunks, emit_people, get_person
 from limen.store.ports import Writing
 from limen.store.tables import group, membership, nesting
+from limen.store.workloads import emit_workloads, leave_group
 
 LOCAL = "local"
 """Source of a membership that an administrator made. No provider takes it away."""
@@ -43,12 +44,14 @@ def create_group(tx: Writing, name: str, *, title: str = "") -> Group:
 def delete_group(tx: Writing, name: str) -> None:
     """Remove a group, and with it its memberships and nestings."""
     _require(tx.connection, name)
+    programs = leave_group(tx, name)
     members = _direct_members(tx.connection, name)
     children = list(tx.connection.scalars(select(nesting.c.child).where(nesting.c.parent == name)))
     tx.connection.execute(delete(membership).where(membership.c.group == name))
     tx.connection.execute(delete(nesting).where((nesting.c.parent == name) | (nesting.c.child == name)))
     tx.connection.execute(delete(group).where(group.c.id == name))
     tx.change("group", name, None)
+    emit_workloads(tx, programs)
     emit_groups(tx, children)
     emit_people(tx, members)
 

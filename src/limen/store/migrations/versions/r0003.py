@@ -67,9 +67,24 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=128), nullable=False),
         sa.Column("owner", sa.String(length=128), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("quarantined", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_workload")),
     )
+    op.create_table(
+        "workload_membership",
+        sa.Column("workload", sa.String(length=128), nullable=False),
+        sa.Column("group", sa.String(length=128), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["group"], ["group.id"], name=op.f("fk_workload_membership_group"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["workload"], ["workload.id"], name=op.f("fk_workload_membership_workload"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("workload", "group", name=op.f("pk_workload_membership")),
+    )
+    op.create_index(op.f("ix_workload_membership_group"), "workload_membership", ["group"], unique=False)
     op.create_table(
         "workload_token",
         sa.Column("token_hash", sa.String(length=64), nullable=False),

@@ -1,0 +1,215 @@
+"""Workloads: made, stopped, and recognised by their tokens when they call from elsewhere.
+
+Laws:
+    K1 rubbish stays out. What is not a token that was issued here never reaches the database.
+    K2 at once. A token that was revoked, or has expired, is refused at the next call; a workload that is
+       suspended, quarantined or removed is denied by the engine at the next call.
+    K3 told once. A token is returned when it is made, and never again: only its hash is kept.
+"""
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from limen.administrator.ledger import Entry, Ledger
+from limen.core.clock import Clock
+from limen.core.entities import Status
+from limen.core.errors import Invalid, LimenError, Refused, Unavailable
+from limen.core.ids import EntityRef, Instant
+from limen.core.secret import Secret
+from limen.core.tokens import mint_workload_token, verify_workload_token
+from limen.information.identity.throttle import ADDRESS, Wait, address_network, take
+from limen.store import workloads
+from limen.store.workloads import Workload, WorkloadToken
+
+USE_NOTED_EVERY_S = 60.0  # a use is no change; one write a minute says enough
+NETWORKS_MAX = 4_096  # networks whose failures are counted at once; the oldest is forgotten
+REFUSAL_NOTED_EVERY_S = 60.0
+
+WORDS: Mapping[Status, str] = {
+    Status.ACTIVE: "released",
+    Status.SUSPENDED: "suspended",
+    Status.ENDED: "removed",
+}
+
+
+class TokenRefused(LimenError):
+    """No workload is behind this credential. `wait_s`: too many such came from there."""
+
+    code = "TOKEN_INVALID"
+    wait_s: float = 0.0
+
+
+class Failures:
+    """Refused credentials by network, as other secrets count them, but in memory (law K1).
+
+    Nobody guesses 256 random bits; this keeps strangers from making work. What holds is looked up always,
+    so that nobody's neighbour shuts them out.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._buckets: OrderedDict[str, Instant] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def charge(self, ip: str) -> float:
+        """Count one; return 0, or how long until the next would count."""
+        network, now = address_network(ip), self._clock.now()
+        with self._lock:
+            answer = take(ADDRESS, self._buckets.get(network), now)
+            if isinstance(answer, Wait):
+                return answer.seconds
+            self._buckets[network] = answer.theoretical_at
+            self._buckets.move_to_end(network)
+            if len(self._buckets) > NETWORKS_MAX:
+                self._buckets.popitem(last=False)
+        return 0.0
+
+
+class Workloads:
+    """The administration of workloads. Threads may share it.
+
+    Args:
+        key: of the tokens' MAC.
+    """
+
+    def __init__(self, ledger: Ledger, clock: Clock, key: bytes) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._key = key
+        self._failures = Failures(clock)
+        self._refusal_noted_at = 0.0
+
+    def create(self, name: str, *, owner: str, description: str, actor: str, reason: str) -> Workload:
+        """Add a workload that a person answers for."""
+        with self._ledger.entry(actor, reason) as entry:
+            made = workloads.create_workload(entry.tx, name, owner=owner, description=description)
+            _note(entry, "created", None, made)
+        return made
+
+    def change(self, name: str, fields: Mapping[str, Any], *, actor: str, reason: str) -> Workload:
+        """Change owner, description, status or quarantine."""
+        with self._ledger.entry(actor, reason) as entry:
+            before = workloads.get_workload(entry.tx.connection, name)
+            after = workloads.change_workload(entry.tx, name, **fields)
+            for kind in _kinds(before, after):
+                _note(entry, kind, before, after)
+        return after
+
+    def join(self, name: str, group: str, *, actor: str, reason: str) -> Workload:
+        """Put a workload into a group."""
+        with self._ledger.entry(actor, reason) as entry:
+            before = workloads.get_workload(entry.tx.connection, name)
+            after = workloads.add_to_group(entry.tx, name, group)
+            _note(entry, "group_added", before, after)
+        return after
+
+    def leave(self, name: str, group: str, *, actor: str, reason: str) -> Workload:
+        """Take a workload out of a group."""
+        with self._ledger.entry(actor, reason) as entry:
+            before = workloads.get_workload(entry.tx.connection, name)
+            after = workloads.take_from_group(entry.tx, name, group)
+            _note(entry, "group_removed", before, after)
+        return after
+
+    def issue(
+        self, name: str, *, label: str, life_s: float, actor: str, reason: str
+    ) -> tuple[Secret[str], WorkloadToken]:
+        """Make a token of a workload (law K3)."""
+        token, hashed = mint_workload_token(self._key)
+        with self._ledger.entry(actor, reason) as entry:
+            made = workloads.add_token(entry.tx, name, hashed, label=label, life_s=life_s)
+            owner = workloads.get_workload(entry.tx.connection, name).owner
+            about = {"token": made.id, "name": made.name, "expires_at": made.expires_at, "owner": owner}
+            entry.note("workload.token_made", target=name, **about)
+        return token, made
+
+    def revoke(self, token_id: str, *, actor: str, reason: str) -> WorkloadToken:
+        """End a token now."""
+        with self._ledger.entry(actor, reason) as entry:
+            gone = workloads.revoke_token(entry.tx, token_id)
+            owner = workloads.get_workload(entry.tx.connection, gone.workload).owner
+            entry.note("workload.token_revoked", target=gone.workload, token=gone.id, owner=owner)
+        return gone
+
+    # --- a token in use ----------------------------------------------------------------------------
+
+    def authenticate(self, text: str, ip: str) -> EntityRef:
+        """Return the workload that a token proves. Whether it may do anything, the engine decides.
+
+        Raises:
+            TokenRefused: it proves none.
+        """
+        try:
+            hashed = verify_workload_token(self._key, text)
+        except Invalid as wrong:
+            raise self._refused(ip, wrong) from None
+        with self._ledger.store.read() as connection:
+            found = workloads.find_token(connection, hashed)
+        now = self._clock.now()
+        if found is None:
+            gone = Refused("This workload's token was revoked.", remedy=_another("NAME"), code="TOKEN_REVOKED")
+            raise self._refused(ip, gone)
+        if now >= found.expires_at:
+            self._note_refusal(found, ip)
+            over = Refused("This token has expired.", remedy=_another(found.workload), code="TOKEN_EXPIRED")
+            raise self._refused(ip, over)
+        if found.used_at is None or now - found.used_at >= USE_NOTED_EVERY_S:
+            self._note_use(found, now)
+        return EntityRef("Workload", found.workload)
+
+    def _refused(self, ip: str, why: LimenError) -> TokenRefused:
+        wait_s = self._failures.charge(ip)
+        if wait_s == 0.0:
+            return TokenRefused(why.message, remedy=why.remedy, code=why.code)
+        refused = TokenRefused(
+            "Too many credentials from this address were refused.",
+            remedy=f"Wait {wait_s:.0f} seconds.",
+            code="THROTTLED",
+        )
+        refused.wait_s = wait_s
+        return refused
+
+    def _note_use(self, token: WorkloadToken, now: Instant) -> None:
+        """Note a use. The call goes on if that cannot be written: its decision is recorded all the same."""
+        with contextlib.suppress(Unavailable), self._ledger.store.transaction("limen", "token used") as tx:
+            workloads.note_use(tx.connection, token.id, now)
+
+    def _note_refusal(self, token: WorkloadToken, ip: str) -> None:
+        """Record, at most once a minute, that somebody still uses a token that is over."""
+        now = self._clock.now()
+        if now - self._refusal_noted_at < REFUSAL_NOTED_EVERY_S:
+            return
+        self._refusal_noted_at = now
+        with self._ledger.entry(f"workload:{token.workload}", "the token has expired", ip=ip) as entry:
+            entry.note("workload.token_refused", target=token.workload, token=token.id)
+
+
+def _kinds(before: Workload, after: Workload) -> tuple[str, ...]:
+    kinds = []
+    if before.status is not after.status:
+        kinds.append(WORDS[after.status])
+    if before.quarantined != after.quarantined:
+        kinds.append("quarantined" if after.quarantined else "released")
+    if (before.owner, before.description) != (after.owner, after.description):
+        kinds.append("changed")
+    return tuple(dict.fromkeys(kinds))
+
+
+def _note(entry: Entry, kind: str, before: Workload | None, after: Workload) -> None:
+    told = None if before is None else msgspec.to_builtins(before)
+    entry.note(
+        f"workload.{kind}",
+        target=after.id,
+        owner=after.owner,
+        before=told,
+        after=msgspec.to_builtins(after),
+    )
+
+
+def _another(name: str) -> str:
+    return f"Make another: `limen workload token {name}`."

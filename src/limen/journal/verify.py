@@ -1,0 +1,100 @@
+"""Verification of the journals, offline: what is there is what was signed, whole and in its order.
+
+For each node the records of each boot are read into its tree (RFC 9162), frame by frame, and the tree is
+compared with every checkpoint that is known of it: the node's own, those that control has countersigned
+and keeps apart, those of a witness, those that a reader brought. Boots must go on from each other.
+
+Laws:
+    V1 found. Whatever is changed, moved, removed or added in what a checkpoint covers is a doubt, unless
+        retention's signed word covers it.
+    V2 quiet. A running, a killed, a pruned, a compacted and an upgraded system have no doubts.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from limen.journal import stored
+from limen.journal.findings import Doubt, NodeReport, Problem, Report, Unchecked
+from limen.journal.statements import Places, Trust, gather
+from limen.journal.walk import Walk
+
+Progress = Callable[[int], None]
+"""Told how many more bytes were read."""
+
+
+def verify_journals(
+    places: Places, trust: Trust, *, progress: Progress = lambda _: None, nodes: frozenset[str] | None = None
+) -> Report:
+    """Verify the journals of all nodes, or of those named. Reads everything; writes nothing."""
+    reports, doubts, unchecked = [], list[Doubt](), list[Unchecked]()
+    for node in known_nodes(places):
+        if nodes is not None and node not in nodes:
+            continue
+        report = verify_node(node, places, trust, progress, doubts, unchecked)
+        reports.append(report)
+    if not reports:
+        text = f"There is no journal in {places.journal}."
+        doubts.append(Doubt("", Problem.BOOT_GONE, text))
+    return Report(not doubts, tuple(reports), tuple(doubts), tuple(unchecked))
+
+
+def verify_node(
+    node: str,
+    places: Places,
+    trust: Trust,
+    progress: Progress,
+    doubts: list[Doubt],
+    unchecked: list[Unchecked],
+) -> NodeReport:
+    """Verify one node, and add to what was found."""
+    statements = gather(node, places, trust)  # first: what is signed by now is on the disk by now
+    doubts += statements.doubts
+    unchecked += statements.unchecked
+    walk = Walk(node, statements, progress)
+    names = stored.list_stored(places.journal / node)
+    walk.run(names)
+    doubts += walk.doubts
+    unchecked += walk.unchecked
+    unchecked += _cuts(node, places.journal / node)
+    witnessed = [one for one in statements.known if one.witnessed_at is not None]
+    newest = witnessed[-1] if witnessed else None
+    boot, size = walk.newest
+    return NodeReport(
+        node=node,
+        records=walk.records,
+        boots=walk.boots,
+        segments=walk.segments,
+        key=str(statements.key) if statements.key else None,
+        vouched=statements.vouched,
+        boot=boot,
+        size=size,
+        countersigned_size=newest.checkpoint.size if newest and newest.checkpoint.boot == boot else 0,
+        countersigned_at=newest.witnessed_at if newest else None,
+    )
+
+
+def known_nodes(places: Places) -> tuple[str, ...]:
+    """Return the nodes that have a journal, and those that something was countersigned for."""
+    found = set(stored.list_nodes(places.journal))
+    for folder in (places.countersigned, places.witness):
+        if folder is not None and folder.is_dir():
+            found |= {path.name for path in folder.iterdir() if path.is_file() and "." not in path.name}
+    return tuple(sorted(found))
+
+
+def total_bytes(places: Places) -> int:
+    """Return how much there is to read, for a progress bar."""
+    return sum(
+        name.path.stat().st_size
+        for node in known_nodes(places)
+        for name in stored.list_stored(places.journal / node)
+        if name.path.exists()
+    )
+
+
+def _cuts(node: str, directory: Path) -> list[Unchecked]:
+    """Name what a crash left: bytes that nobody was told had been kept. They are no part of the log."""
+    return [
+        Unchecked(node, "cut_bytes", f"{path} holds {path.stat().st_size} bytes of a torn write: no record.")
+        for path in sorted(directory.glob("*.cut"))
+    ]

@@ -1,0 +1,66 @@
+"""The durable cursor of a sink: `STATE/exports/<name>.json`, replaced as a whole."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import structlog
+
+log = structlog.get_logger("limen.sinks")
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What a sink remembers.
+
+    Attributes:
+        cursor: node to boot and position of the next record to be sent.
+        sent, refused, missed: messages confirmed, set aside, and gone before they could be sent.
+    """
+
+    cursor: dict[str, tuple[str, int]] = {}
+    sent: int = 0
+    refused: int = 0
+    missed: int = 0
+
+
+class CursorFile:
+    """Keeps `Kept`, and the messages that the collector refuses."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._file = folder / f"{name}.json"
+        self._refused = folder / f"{name}.refused.jsonl"
+
+    def load(self) -> Kept:
+        """Return what was kept last. A damaged file counts as none: all is sent again, nothing missed."""
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=Kept)
+        except FileNotFoundError:
+            return Kept()
+        except msgspec.MsgspecError as error:
+            log.error("sink.cursor_damaged", file=str(self._file), why=str(error))
+            return Kept()
+
+    def save(self, kept: Kept) -> None:
+        """Replace what is kept; it is on the disk when this returns."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = self._file.with_suffix(".new")
+        with made.open("wb") as file:
+            file.write(msgspec.json.encode(kept))
+            file.flush()
+            os.fsync(file.fileno())
+        made.replace(self._file)
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def set_aside(self, body: bytes) -> None:
+        """Keep a message that the collector refuses, one a line, where people find it."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(self._refused, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        with os.fdopen(file, "ab") as out:
+            out.write(body + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
