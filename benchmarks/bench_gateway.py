@@ -127,7 +127,17 @@ def _start_limen(
     content["apps"]["bench"] = {"upstream": f"http://127.0.0.1:{upstream_port}", "allow": ["group:staff"]}
     bundle.write_text(yaml.safe_dump(content))
     subprocess.run(
-        [sys.executable, "-m", "limen", "policy", "apply", str(state / "bundle"), "--state", str(state)],
+        [
+            sys.executable,
+            "-m",
+            "limen",
+            "policy",
+            "apply",
+            str(state / "bundle"),
+            "--no-plan",
+            "--state",
+            str(state),
+        ],
         check=True,
         stdout=subprocess.DEVNULL,
     )

@@ -56,7 +56,10 @@ def _measure(state: Path, people: int, apps: int) -> None:
         for n in range(apps)
     ]
     bundle.write_text(bundle.read_text().rstrip() + "\n\n" + "".join(lines))
-    for words in (("policy", "apply", str(state / "bundle")), ("policy", "who-can", "read", "*", "--json")):
+    for words in (
+        ("policy", "apply", str(state / "bundle"), "--no-plan"),
+        ("policy", "who-can", "read", "*", "--json"),
+    ):
         began = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-m", "limen", *words, "--state", str(state)], capture_output=True, check=True

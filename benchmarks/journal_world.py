@@ -152,7 +152,7 @@ class JournalWorld:
         aal = 2 if chance.random() < 0.97 else 1
         methods = ("password", "totp") if aal == 2 else ("password",)
         facts = SessionFacts(
-            f"ses_{chance.getrandbits(96):024x}", aal, False, methods, at - 60, at - 60, at + 12 * 3600
+            f"ses_{chance.getrandbits(96):024x}", aal, False, methods, at - 60, at - 60, at + 36 * 3600
         )
         ip = f"198.51.{chance.randrange(100)}.{chance.randrange(1, 255)}"
         return _Session(person, facts, ip, tuple(chance.sample(self._apps, min(8, len(self._apps)))))

@@ -73,6 +73,19 @@ _ACCOUNT: dict[str, Any] = {
 }  # fmt: skip
 _ENROL: dict[str, Any] = {**EVERY, "action": "/enrol/abc", "person": ADA}
 
+_COMPLAINT: dict[str, Any] = {
+    "id": "cmp_1",
+    "decision": "0191c2a9d3b07c5f8e21a4d06b7f9c13",
+    "person": "ada",
+    "resource": "payroll",
+    "owner": "annie",
+    "text": "I keep these sheets.\nSince Monday they are closed to me.",
+    "at": NOW - 7200,
+    "answer": None,
+    "answered_at": None,
+    "answered_by": None,
+}
+
 PREVIEWS: dict[str, tuple[str, dict[str, Any]]] = {
     "login": ("login.html", {**EVERY, "action": "/login", "app": "wiki", "flow": "f1"}),
     "login-providers": (
@@ -177,6 +190,7 @@ PREVIEWS: dict[str, tuple[str, dict[str, Any]]] = {
             ],
             "owner": "Annie Easley",
             "owner_url": "mailto:annie@example.org",
+            "wrong_url": f"{AUTH}/complaints/new?decision=0191",
         },
     ),
     "denied-one": (
@@ -213,6 +227,35 @@ PREVIEWS: dict[str, tuple[str, dict[str, Any]]] = {
             "owner_url": "mailto:radia@example.org",
         },
     ),
+    "warned": (
+        "warned.html",
+        {
+            **_DENIED,
+            "title": "From 31 December 2026, this door will be closed to you",
+            "day": "31 December 2026",
+            "continue_url": "/salaries?month=7",
+            "reasons": ["Health data opens only with a passkey."],
+            "remedies": [
+                {"id": "passkey", "sentence": "Confirm that it is you with your passkey.",
+                 "url": f"{AUTH}/stepup?need=passkey", "button": "Use a passkey"},
+            ],
+            "owner": "Annie Easley",
+            "wrong_url": f"{AUTH}/complaints/new?decision=0191",
+        },
+    ),
+    "complaint": (
+        "complaint.html",
+        {
+            **EVERY,
+            "person": ADA,
+            "action": "/complaints",
+            "decision_id": "0191c2a9d3b07c5f8e21a4d06b7f9c13",
+            "resource": "payroll",
+            "owner": "annie",
+            "at": NOW - 60,
+            "text_max": 1000,
+        },
+    ),
     "apps": ("apps.html", {**EVERY, "person": ADA, "apps": _APPS}),
     "apps-services": ("apps.html", {**EVERY, "person": ADA, "apps": _APPS[:2], "services": [
         {"name": "ledger-db", "protocol": "postgres", "owner": "Grace Hopper", "reachable": True, "why": ""},
@@ -220,6 +263,22 @@ PREVIEWS: dict[str, tuple[str, dict[str, Any]]] = {
     ]}),
     "apps-none": ("apps.html", {**EVERY, "person": ADA, "apps": []}),
     "account": ("account.html", _ACCOUNT),
+    "account-complaints": (
+        "account.html",
+        {
+            **_ACCOUNT,
+            "complaints": [
+                {**_COMPLAINT, "answer": "You are in the group now.", "answered_at": NOW - 30,
+                 "answered_by": "annie"},
+                _COMPLAINT,
+            ],
+            "asked_of_me": [
+                {**_COMPLAINT, "person": "grace", "owner": "ada", "resource": "wiki"},
+                {**_COMPLAINT, "person": "joan", "owner": "ada", "resource": "wiki", "answer": "Done.",
+                 "answered_at": NOW - 30, "answered_by": "ada"},
+            ],
+        },
+    ),
     "account-new": (
         "account.html",
         {

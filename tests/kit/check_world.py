@@ -1,6 +1,6 @@
 """A small world for tests of the check: one wiki, a few people, and fakes that can be made to fail."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 

@@ -21,12 +21,15 @@ from limen.core.clock import FakeClock, SystemClock
 from limen.core.record import EventRecord
 from limen.core.secret import Secret
 from limen.enforcement.certificates import CertificateFolder
+from limen.journal.keys import Keys
 from limen.services.console_tls import TlsConsole
 from limen.services.control_tls import ControlTls
 from limen.services.feed import FeedServer
 from limen.services.feed_tls import FeedTls
 from limen.services.gateway_identity import IdentityFolder, dial_tls
 from limen.services.join import join_gateway
+from limen.services.ship import Shipper
+from limen.services.ship_server import ShipServer
 from limen.store import gateways
 from limen.store.database import Store
 
@@ -68,6 +71,8 @@ class Rig:
         )
         self.tls = ControlTls(self.ca, folder / "ca" / "gateways", self.clock)
         self.asked: list[str] = []
+        (folder / "journal").mkdir(exist_ok=True)
+        self.ships = ShipServer(folder / "journal", Keys.open(folder / "journal"), self.ledger, self.clock)
 
     async def start(self, port: int = 0) -> None:
         self.feed = FeedServer(self.store, self.folder / "feed.sock", clock=self.clock)
@@ -83,6 +88,7 @@ class Rig:
             sign_leaf=lambda csr: CertificateFolder(self.folder / "ca").sign(
                 csr, CATALOGUE, self.clock.now()
             ),
+            ships=self.ships,
         )
         await self.server.start()
         self.console = TlsConsole(self._app, self.tls, self.desk.admit, self.clock, host="127.0.0.1", port=0)
@@ -91,6 +97,7 @@ class Rig:
     async def stop(self) -> None:
         await self.console.stop()
         await self.server.stop()
+        await self.ships.stop()
         await self.feed.close()
 
     async def _app(self, scope: dict, receive: object, send: Callable[..., Awaitable[None]]) -> None:  # type: ignore[type-arg]
@@ -122,6 +129,7 @@ class Rig:
         with self.ledger.entry("test", "lost") as entry:
             gateways.remove_gateway(entry.tx, node)
         self.feed.disconnect(node, gateways.removed_gateway(node))
+        self.ships.disconnect(node)
 
 
 class Site:
@@ -156,6 +164,22 @@ class Site:
         task = asyncio.create_task(client.run())
         try:
             yield client, replica
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def shipper(self, dial: Dial | None = None, journals: Path | None = None) -> Shipper:
+        """Return what ships the journals of this machine."""
+        folder = journals or self.root / "journal"
+        return Shipper(dial or self.dial(), folder, self.node, Keys.open(folder), self.rig.clock)
+
+    @asynccontextmanager
+    async def shipping(self, dial: Dial | None = None) -> AsyncIterator[Shipper]:
+        shipper = self.shipper(dial)
+        task = asyncio.create_task(shipper.run())
+        try:
+            yield shipper
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):

@@ -206,7 +206,7 @@ def apply_bundle(demo: Demo, change: Callable[[dict[str, Any]], None], files: Ma
     (folder / "limen.yaml").write_text(yaml.safe_dump(content))
     for name, text in files.items():
         (folder / name).write_text(text)
-    applied = demo.limen("policy", "apply", str(folder), "--reason", "a journey")
+    applied = demo.limen("policy", "apply", str(folder), "--no-plan", "--reason", "a journey")
     assert applied.returncode == 0, applied.stderr
 
 

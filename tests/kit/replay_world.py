@@ -31,6 +31,7 @@ from limen.enforcement.check.parts import CheckParts
 from limen.enforcement.check.ports import Pages
 from limen.engine.bundle import parse_bundle
 from limen.engine.memo import Memo
+from limen.journal.writer import Journal
 
 PEM = ec.generate_private_key(ec.SECP256R1()).private_bytes(
     serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -62,9 +63,11 @@ class Visit(NamedTuple):
 class Traffic:
     """A real check under one bundle."""
 
-    def __init__(self, files: Mapping[str, str], people: Sequence[Person]) -> None:
+    def __init__(
+        self, files: Mapping[str, str], people: Sequence[Person], journal: Journal | None = None
+    ) -> None:
         self.clock = FakeClock(NOW)
-        self.journal = FakeJournal()
+        self.journal: Any = FakeJournal() if journal is None else journal
         self.replica = Replica(load_bundle)
         self.tokens: dict[tuple[str, str], str] = {}
         groups = sorted({group for person in people for group in person.groups})

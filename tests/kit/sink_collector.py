@@ -1,7 +1,7 @@
 """Collectors on loopback: syslog over TLS, HTTPS batches, OTLP logs. Each message is one line of a file.
 
-As a program it is a process that tests kill: `python sink_collector.py KIND PORT FOLDER OUT`, where FOLDER has
-`cert.pem` and `key.pem`. A line is in the file before its sender hears of it.
+As a program it is a process that tests kill: `python sink_collector.py KIND PORT FOLDER OUT`, where FOLDER
+has `cert.pem` and `key.pem`. A line is in the file before its sender hears of it.
 """
 
 import json

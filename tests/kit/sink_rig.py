@@ -47,7 +47,13 @@ def decision(at: float, **fields: object) -> DecisionRecord:
 
 
 def outcome(of: DecisionRecord, **fields: object) -> OutcomeRecord:
-    usual: dict[str, object] = {"id": of.id, "at": of.at + 0.1, "status": 200, "duration_ms": 9, "bytes_out": 5}
+    usual: dict[str, object] = {
+        "id": of.id,
+        "at": of.at + 0.1,
+        "status": 200,
+        "duration_ms": 9,
+        "bytes_out": 5,
+    }
     return OutcomeRecord(**(usual | fields))  # type: ignore[arg-type]
 
 

@@ -19,7 +19,7 @@ from limen.journal.frame import Frame, Kind, scan
 from limen.journal.reader import JournalReader
 from limen.journal.records import decode_record
 from limen.journal.segments import list_segments
-from limen.journal.writer import Journal, JournalOptions
+from limen.journal.writer import Journal, JournalOptions, Once
 
 SMALL = JournalOptions(segment_bytes=1500, reserve_bytes=0)
 PLAIN = JournalOptions(reserve_bytes=0)
@@ -156,29 +156,70 @@ class FaultyDisk:
         return os.write(file, data if fault is None else data[: fault % len(data)])
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    st.lists(decisions, min_size=1, max_size=20),
-    st.dictionaries(
-        st.integers(2, 20), st.integers(0, 500) | st.just(OSError(errno.ENOSPC, "full")), max_size=4
-    ),
+faults = st.dictionaries(
+    st.integers(2, 20), st.integers(0, 500) | st.just(OSError(errno.ENOSPC, "full")), max_size=4
 )
-def test_j4_refused_not_lost(batch: list[Record], faults: dict[int, int | OSError]) -> None:
+groups = st.lists(st.lists(decisions, min_size=1, max_size=4), min_size=1, max_size=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(groups, faults)
+def test_j4_refused_not_lost(batch: list[list[DecisionRecord]], broken: dict[int, int | OSError]) -> None:
+    """Of each group all is acknowledged and stored, or nothing is."""
     with folder() as root:
-        disk = FaultyDisk(dict(faults))
+        disk = FaultyDisk(dict(broken))
         journal = Journal.open(root, "gateway", FakeClock(), options=PLAIN, write=disk.write)
-        acknowledged = []
-        for record in batch:
+        acknowledged: list[DecisionRecord] = []
+        for group in batch:
             try:
-                journal.append(record)
+                journal.append_many(group)
             except Unavailable as error:
                 assert error.code == "JOURNAL_FULL"
                 journal.tend()  # space again
             else:
-                acknowledged.append(record)
+                acknowledged += group
         assert read_all(root) == acknowledged
         journal.close()
         assert read_all(root) == acknowledged
+
+
+@settings(max_examples=40, deadline=None)
+@given(groups, faults, st.integers(300, 3000), st.data())
+def test_j4_what_waits_in_memory_is_written_in_order_once_there_is_space(
+    batch: list[list[DecisionRecord]], broken: dict[int, int | OSError], room: int, data: st.DataObject
+) -> None:
+    with folder() as root:
+        disk = FaultyDisk(dict(broken))
+        options = structs.replace(SMALL, on_full="buffer", buffer_bytes=room)
+        journal = Journal.open(root, "gateway", FakeClock(), options=options, write=disk.write)
+        acknowledged: list[DecisionRecord] = []
+        for number, group in enumerate(batch):
+            needed = Once("inputs", f"i{number % 3}", lambda n=number: InputsRecord(f"i{n % 3}", {"x": 1}))
+            leaning = [structs.replace(decision, inputs=needed.id) for decision in group]
+            with contextlib.suppress(Unavailable):
+                journal.append_many([needed, *leaning])
+                acknowledged += leaning
+            if data.draw(st.booleans()):
+                journal.tend()
+        disk.faults.clear()
+        journal.close()
+        stored = read_all(root)
+        assert [record for record in stored if isinstance(record, DecisionRecord)] == acknowledged
+        assert_self_contained(root)
+
+
+def assert_self_contained(root: Path) -> None:
+    """Each decision's inputs stand before it in its own segment, once."""
+    for name in list_segments(root / "gateway"):
+        seen: set[str] = set()
+        for part in scan(name.path.read_bytes()):
+            assert isinstance(part, Frame)
+            record = decode_record(part) if part.kind < Kind.HEADER else None
+            if isinstance(record, InputsRecord):
+                assert record.id not in seen
+                seen.add(record.id)
+            elif isinstance(record, DecisionRecord):
+                assert record.inputs in seen
 
 
 @settings(max_examples=30, deadline=None)
@@ -187,18 +228,9 @@ def test_j5_self_contained(batch: list[tuple[DecisionRecord, str]]) -> None:
     with folder() as root:
         with Journal.open(root, "gateway", FakeClock(), options=SMALL) as journal:
             for decision, inputs in batch:
-                journal.append_once("inputs", inputs, lambda i=inputs: InputsRecord(i, {"x": 1}))
-                journal.append(structs.replace(decision, inputs=inputs))
-        for name in list_segments(root / "gateway"):
-            seen: set[str] = set()
-            for part in scan(name.path.read_bytes()):
-                assert isinstance(part, Frame)
-                record = decode_record(part) if part.kind < Kind.HEADER else None
-                if isinstance(record, InputsRecord):
-                    assert record.id not in seen
-                    seen.add(record.id)
-                elif isinstance(record, DecisionRecord):
-                    assert record.inputs in seen
+                needed = Once("inputs", inputs, lambda i=inputs: InputsRecord(i, {"x": 1}))
+                journal.append_many((needed, structs.replace(decision, inputs=inputs)))
+        assert_self_contained(root)
 
 
 def test_a_record_with_text_that_is_not_unicode_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ NEW_YAML = YAML.replace("allow: [group:staff]", "allow: [group:hr, group:enginee
     "      - {name: health, path: /health, public: true}",
 )
 ADMINS = '@id("admins") permit(principal in Group::"engineers", action == Action::"admin", resource);'
+OBSERVING = NEW_YAML.replace("    owner: hugo\n", "    owner: hugo\n    mode: observe\n").replace(
+    "allow: [group:hr]", "allow: [group:nobody]"
+)
 CANDIDATES: Mapping[str, Mapping[str, str]] = {
     "the same": FILES,
     "guardrails": with_file(FILES, "policies/guardrails/new.cedar", NARROWER),
@@ -50,6 +53,7 @@ CANDIDATES: Mapping[str, Mapping[str, str]] = {
         "policies/guardrails/new.cedar": NARROWER,
         "policies/entitlements/admins.cedar": ADMINS,
     },
+    "observed": {"limen.yaml": OBSERVING, "policies/guardrails/new.cedar": NARROWER},
     "an app gone": {"limen.yaml": YAML[: YAML.index("  payroll:")]},
 }
 PEOPLE = (
@@ -79,9 +83,9 @@ def replayed(records: Sequence[Record], files: Mapping[str, str] | None) -> Repo
     return replay.report()
 
 
-@pytest.fixture(scope="module")
-def before() -> tuple[list[Record], list[int]]:
-    traffic = Traffic(FILES, PEOPLE)
+@pytest.fixture(scope="module", params=[FILES, {"limen.yaml": OBSERVING}], ids=["enforced", "observing"])
+def before(request: pytest.FixtureRequest) -> tuple[list[Record], list[int]]:
+    traffic = Traffic(request.param, PEOPLE)
     statuses = traffic.drive(VISITS)
     return traffic.records(), statuses
 
@@ -92,15 +96,16 @@ def test_predicted_is_actual(name: str, before: tuple[list[Record], list[int]]) 
     report = replayed(records, CANDIDATES[name])
     now = Traffic(CANDIDATES[name], PEOPLE).drive(VISITS)
     changes = list(zip(VISITS, was, now, strict=True))
+    signed_in = [one for one in changes if one[0].who != "nobody"]  # a refusal of nobody leaves no record
     denied = sorted({f'User::"{v.who}"' for v, a, b in changes if a == 200 != b and v.path != "/healthz"})
-    gained = sorted({f'User::"{v.who}"' for v, a, b in changes if a != 200 == b})
+    gained = sorted({f'User::"{v.who}"' for v, a, b in signed_in if a != 200 == b})
     losses = (Effect.LOSES, Effect.STEP_UP)
     assert sorted(report.who(*losses)) == denied
     assert report.times(*losses) == sum(a == 200 != b for v, a, b in changes if v.path != "/healthz")
     public = [(a, b) for v, a, b in changes if v.path == "/healthz"]  # who asked is not recorded there
     assert report.times(Effect.SIGN_IN) == (len(public) if any(a == 200 != b for a, b in public) else 0)
     assert sorted(report.gainers) == gained
-    assert report.times(Effect.GAINS) == sum(a != 200 == b for _, a, b in changes)
+    assert report.times(Effect.GAINS) == sum(a != 200 == b for _, a, b in signed_in)
     assert report.mismatched == 0 and report.derived == report.decisions
 
 
@@ -110,8 +115,10 @@ def test_under_its_own_bundle_nothing_differs(before: tuple[list[Record], list[i
     assert report.mismatched == 0 and not report.differences
 
 
-def test_each_difference_says_who_on_what_by_which_policy(before: tuple[list[Record], list[int]]) -> None:
-    report = replayed(before[0], CANDIDATES["guardrails"])
+def test_each_difference_says_who_on_what_by_which_policy() -> None:
+    traffic = Traffic(FILES, PEOPLE)
+    traffic.drive(VISITS)
+    report = replayed(traffic.records(), CANDIDATES["guardrails"])
     stepping = next(one for one in report.differences if one.effect is Effect.STEP_UP)
     assert set(stepping.who) == {'User::"hugo"'} and stepping.remedies == ("second-factor",)
     assert stepping.after.policies == ("mfa",) and stepping.before.policies == ("allow:payroll:group:hr",)

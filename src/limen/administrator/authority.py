@@ -12,12 +12,15 @@ import msgspec
 from limen.administrator.active import ActiveBundle
 from limen.administrator.recording import JournalPort, Recorder
 from limen.administrator.replica import Replica
-from limen.core.changes import BundleFact
+from limen.core.catalogue import AppConfig, ServiceConfig
+from limen.core.changes import BundleFact, Projection
 from limen.core.clock import Clock
 from limen.core.decision import AccessRequest, Decision, Explanation, Facts, Network, SessionFacts
 from limen.core.entities import Closure, close_entity
 from limen.core.errors import NotFound, Unavailable
 from limen.core.ids import EntityRef, Instant, new_decision_id
+from limen.core.record import EventRecord
+from limen.core.rollout import Mode, Stage, softened
 from limen.engine.explain import explain
 from limen.engine.memo import Memo
 from limen.engine.replay import stable_inputs
@@ -66,12 +69,23 @@ class Authority:
     """The engine at control, on control's replica."""
 
     def __init__(self, replica: Replica, journal: JournalPort, clock: Clock, node: str) -> None:
+        self.node = node
         self._replica = replica
+        self._journal = journal
         self._recorder = Recorder(journal, node, stable_inputs, point=POINT, urgent=True)
         self._clock = clock
         self._memo = Memo(1024)
         self._lock = threading.Lock()
         self._classes: tuple[tuple[int, str], SubjectClasses] | None = None
+
+    def note(self, event: EventRecord) -> None:
+        """Record an event, in the reserve of a full disk too: administration goes on."""
+        self._journal.append(event, urgent=True)
+
+    def facts(self, *kinds: str) -> tuple[Projection, ...]:
+        """Return all projections of some kinds, as they are now. Holds the lock for some milliseconds."""
+        with self._lock:
+            return self._replica.projections(*kinds)
 
     def update(self, apply: Callable[[Replica], None]) -> None:
         """Let the feed change the replica."""
@@ -166,13 +180,18 @@ class Authority:
         found: dict[str, tuple[bool, str]] = {}
         with self._lock:
             catalogue = active.catalogue
-            doors = [(app.name, "read", app.ref) for app in catalogue.apps.values()]
-            doors += [(service.name, "connect", service.ref) for service in catalogue.services.values()]
-            for name, action, ref in doors:
-                answer = self._answer(EntityRef("User", person), action, ref, session)
+            doors: list[tuple[AppConfig | ServiceConfig, str]] = [
+                *((app, "read") for app in catalogue.apps.values()),
+                *((service, "connect") for service in catalogue.services.values()),
+            ]
+            for door, action in doors:
+                answer = self._answer(EntityRef("User", person), action, door.ref, session)
                 sentences = (active.policies.policy(policy) for policy in answer.decision.policies)
                 why = next((policy.reason for policy in sentences if policy and policy.reason), "")
-                found[name] = (answer.decision.allowed, "" if answer.decision.allowed else why)
+                stage = _let_through(door, answer)
+                shown = not answer.decision.allowed and (stage is None or stage.mode is Mode.WARN)
+                opens = answer.decision.allowed or stage is not None
+                found[door.name] = (opens, why if shown else "")
         return found
 
     def who_can(
@@ -204,6 +223,11 @@ class Authority:
         with self._lock:
             return self._replica.closure(ref)
 
+    def knows(self, ref: EntityRef) -> bool:
+        """Whether a person, workload or group is in the directory."""
+        with self._lock:
+            return self._replica.entity(ref) is not None
+
     def now(self) -> Instant:
         """Return this instant."""
         return self._clock.now()
@@ -212,6 +236,11 @@ class Authority:
         """Return a resource's closure as a bundle that is not in force would have it."""
         with self._lock:
             return self._close(bundle, resource)
+
+    def people(self) -> tuple[Closure, ...]:
+        """Return the closure of everybody in the directory."""
+        with self._lock:
+            return tuple(self._people())
 
     def groups(self) -> frozenset[str]:
         """Return the names of all groups."""
@@ -268,3 +297,10 @@ class Authority:
                 inputs=recorder.inputs(inputs_id, answer.request, answer.facts, policies),
             )
         )
+
+
+def _let_through(door: AppConfig | ServiceConfig, answer: Answer) -> Stage | None:
+    """Return the rollout stage by which a door opens though policies deny it; None where none does."""
+    subject = answer.facts.subject
+    groups = None if subject is None else subject.ancestors
+    return softened(door.rollout_of(door.ref), answer.decision.code, groups)

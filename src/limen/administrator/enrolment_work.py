@@ -100,6 +100,7 @@ class EnrolmentShell:
         data, connection = work.flow.data, entry.tx.connection
         if data.purpose == links.RESET:
             keys.remove_all(connection, work.person)
+            entry.note("authenticator.removed", target=work.person, kind="all", by="reset")
             for session in session_rows.list_sessions(connection, work.person):
                 self._desk.sessions.end_in(entry, session.id, SessionEvent.REVOKE, "sign-in was reset")
         if data.purpose != links.FIRST_ADMIN:
@@ -150,7 +151,8 @@ class EnrolmentShell:
         opened: Opened = self._desk.sessions.settle(entry, work.person, proof, work.visit.browser, presented)
         mark = known_browser.mint_mark(self._desk.key, work.person, entry.tx.now)
         work.signed_in = SignedIn(opened, mark)
-        entry.note("enrolment.completed", target=work.person, methods=list(work.methods))
+        purpose = work.flow.data.purpose
+        entry.note("enrolment.completed", target=work.person, methods=list(work.methods), purpose=purpose)
         entry.note("sign_in.succeeded", target=work.person, session=opened.session.id,
                    methods=list(work.methods), aal=proof.assurance.aal)  # fmt: skip
 

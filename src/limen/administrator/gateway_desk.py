@@ -17,6 +17,7 @@ from joserfc.jwk import ECKey
 from limen.administrator.gateway_ca import GatewayCa, GatewayCertificate, Issued, verify_node
 from limen.administrator.join_wire import SECRET_BYTES, Join, JoinToken, Welcome, hash_secret, render_token
 from limen.administrator.ledger import Ledger
+from limen.administrator.ship_wire import journal_of_next
 from limen.core.clock import Clock
 from limen.core.errors import Invalid, Refused
 from limen.core.secret import Secret
@@ -86,6 +87,7 @@ class GatewayDesk:
         jwk = verify_jwk(request.assertion_jwk)
         with self._ledger.entry(f"gateway:{node}", "joined with a token", ip=address) as entry:
             actor = gateways.use_join_token(entry.tx, hash_secret(request.secret), node)
+            before = gateways.load_gateway(entry.tx.connection, node)
             issued = self._ca.issue_gateway(node, request.csr, self._clock.now())
             gateways.join_gateway(entry.tx, node, serial=issued.serial, expires_at=issued.expires_at, jwk=jwk)
             entry.note("gateway.joined", target=node, token_by=actor, serial=issued.serial, kid=jwk["kid"])
@@ -96,6 +98,7 @@ class GatewayDesk:
             ca=issued.ca,
             token_key=self._keys.token_key.reveal(),
             app_secret_key=self._keys.app_secret_key.reveal(),
+            journal=node if before is None else journal_of_next(node, entry.tx.now),
         )
 
     def admit(self, certificate: GatewayCertificate) -> None:

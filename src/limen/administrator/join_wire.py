@@ -67,6 +67,7 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     Attributes:
         token_key: the MAC of session tokens (law F4).
         app_secret_key: opens the app secrets that gateways inject.
+        journal: what its journals are called, as control keeps copies of them; empty is the node's name.
     """
 
     node: str
@@ -75,6 +76,7 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     ca: str
     token_key: str
     app_secret_key: str
+    journal: str = ""
 
     def __repr__(self) -> str:
         return f"Welcome({self.node!r}, •••)"

@@ -59,6 +59,7 @@ class Recorder:
         self._inputs_of = inputs_of
         self._point = point
         self._urgent = urgent
+        self._bundle: tuple[BundleFact, Once] | None = None
 
     def inputs_id(self, request: AccessRequest, facts: Facts, policies: Policies) -> str:
         """Return the salted hash of the stable inputs. Costly: callers keep it."""
@@ -122,13 +123,18 @@ class Recorder:
         """
         items: list[Record | Once] = []
         for entry in entries:
-            bundle = entry.bundle
-            if bundle is not None:
-                items.append(Once("bundle", bundle.bundle_id, partial(bundle_record, bundle)))
+            if entry.bundle is not None:
+                items.append(self._bundle_once(entry.bundle))
             if entry.inputs is not None:
                 items.append(Once("inputs", entry.record.inputs, entry.inputs))
             items.append(entry.record)
         self._journal.append_many(items, urgent=self._urgent)
+
+    def _bundle_once(self, fact: BundleFact) -> Once:
+        """Return what stores a bundle; nearly every entry has the same."""
+        if self._bundle is None or self._bundle[0] is not fact:
+            self._bundle = fact, Once("bundle", fact.bundle_id, partial(bundle_record, fact))
+        return self._bundle[1]
 
 
 def bundle_record(fact: BundleFact) -> BundleRecord:

@@ -1,20 +1,14 @@
-"""The replay's process: reads the journals, and says how far it is, and at last what it found.
+"""The replay's own process (`limen.administrator.apart`): reads the journals, and tells how far it is."""
 
-Run as `python -m limen.administrator.replay_worker`, with a job on standard input. It ends when nobody
-reads what it says.
-"""
-
-import os
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-import structlog
+import msgspec
 
-from limen.administrator.replay_wire import Failed, Job, Progress, parse_job, render_message
-from limen.core.errors import BundleRefused, LimenError
+from limen.administrator.apart import Tell
+from limen.administrator.replaying import Job, Refusal
+from limen.core.errors import BundleRefused
 from limen.core.ids import Instant
 from limen.core.record import DecisionRecord, Record
 from limen.engine.bundle import parse_bundle
@@ -22,35 +16,43 @@ from limen.engine.replay_report import Report
 from limen.engine.replay_run import Replay
 from limen.journal.reader import JournalReader
 
-NICENESS = 15  # requests go first, explanations too
 TELL_EVERY_S = 0.2
 LOOK_EVERY = 1_024  # records between two looks at the clock
 
 
-def run(job: Job) -> Iterator[Progress | Report]:
-    """Yield how far it is a few times a second, and at last the report.
+def work(job: Any, tell: Tell) -> Any:
+    """Do one job; return the report, or why there is none, JSON-ready."""
+    try:
+        found: Report | Refusal = run(msgspec.convert(job, Job), tell)
+    except BundleRefused as error:
+        found = Refusal(error.findings)
+    return msgspec.to_builtins(found)
+
+
+def run(job: Job, tell: Tell) -> Report:
+    """Replay all journals.
 
     Raises:
         BundleRefused: the candidate's files are not a bundle.
     """
     candidate = None if job.files is None else parse_bundle(job.files)
+    tell(0, 0)
     replay = Replay(candidate, since=job.since)
     root = Path(job.journal)
-    began = told = time.monotonic()
     reader = JournalReader(root)
-    weights = _weights(root, reader.nodes())
+    began = told = time.monotonic()
     done, now = 0.0, time.time()
-    for node, weight in weights.items():
+    for node, weight in _weights(root, reader.nodes()).items():
         span = _Span(job.since, now)
         for count, record in enumerate(reader.read(node=node, since=job.since)):
             replay.feed(record)
             if count % LOOK_EVERY == 0 and (at := time.monotonic()) - told > TELL_EVERY_S:
-                told = at
-                yield Progress(replay.tally.decisions, min(1.0, done + weight * span.part(record)))
+                told, read = at, replay.tally.decisions
+                part = done + weight * span.part(record)
+                tell(read, max(read, round(read / part)) if part else 0)
         done += weight
-    report = replay.report(time.monotonic() - began)
-    yield Progress(report.decisions, 1.0)
-    yield report
+    tell(replay.tally.decisions, replay.tally.decisions)
+    return replay.report(time.monotonic() - began)
 
 
 class _Span:
@@ -70,25 +72,13 @@ class _Span:
 
 def _weights(root: Path, nodes: tuple[str, ...]) -> dict[str, float]:
     """Return the part of all bytes that each node's journal has."""
-    sizes = {node: sum(one.stat().st_size for one in (root / node).iterdir()) for node in nodes}
+    sizes = {node: sum(map(_size, (root / node).iterdir())) for node in nodes}
     whole = max(sum(sizes.values()), 1)
     return {node: size / whole for node, size in sizes.items()}
 
 
-def main(job: BinaryIO, answers: BinaryIO) -> None:
-    """Do one job."""
+def _size(path: Path) -> int:
     try:
-        for message in run(parse_job(job.read())):
-            answers.write(render_message(message))
-            answers.flush()
-    except BundleRefused as error:
-        answers.write(render_message(Failed(error.message, error.remedy, error.code, error.findings)))
-    except LimenError as error:
-        answers.write(render_message(Failed(error.message, error.remedy, error.code)))
-    answers.flush()
-
-
-if __name__ == "__main__":
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    os.nice(NICENESS)
-    main(sys.stdin.buffer, sys.stdout.buffer)
+        return path.stat().st_size
+    except FileNotFoundError:  # retention or compaction removed it meanwhile
+        return 0

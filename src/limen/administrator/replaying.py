@@ -1,23 +1,39 @@
-"""Replay in a process of its own: recorded decisions derived again, while this process goes on serving.
+"""Replay in a process of its own: recorded decisions derived again, while this process goes on serving."""
 
-The child runs at low priority (`limen.administrator.replay_worker`): it takes what nobody else wants.
-"""
-
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from limen.administrator.replay_wire import Failed, Job, Progress, parse_message
-from limen.core.errors import BundleRefused, LimenError, Unavailable
+from limen.administrator.apart import Step, follow_apart
+from limen.core.errors import BundleRefused, Finding
 from limen.core.ids import Instant
 from limen.engine.replay_report import Report
 
-__all__ = ["Progress", "Report", "follow_replay", "replay"]
+__all__ = ["Job", "Progress", "Report", "follow_replay", "replay"]
 
-WORKER = "limen.administrator.replay_worker"
+WORK = "limen.administrator.replay_worker:work"
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What is to be replayed. `files` None: each decision under its own bundle."""
+
+    journal: str
+    files: Mapping[str, str] | None = None
+    since: Instant | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True, tag="refused"):
+    """The candidate is not a bundle."""
+
+    findings: tuple[Finding, ...]
+
+
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """How far it is: decisions read, and the part of the journal that this is, 0 to 1."""
+
+    decisions: int
+    part: float
 
 
 def replay(
@@ -54,31 +70,12 @@ def follow_replay(
     Raises:
         BundleRefused, Unavailable: as `replay`.
     """
-    with subprocess.Popen(  # noqa: S603  this same program
-        (sys.executable, "-m", WORKER),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C is for whoever asked, which then ends this
-    ) as child:
-        assert child.stdin is not None and child.stdout is not None
-        try:
-            with child.stdin as job:
-                job.write(msgspec.json.encode(Job(str(journal_root), files, since)))
-            for line in child.stdout:
-                message = parse_message(line)
-                if isinstance(message, Failed):
-                    raise _failure(message)
-                yield message
-                if isinstance(message, Report):
-                    return
-        except BrokenPipeError:
-            pass  # it died before it had read what to do
-        finally:
-            child.kill()  # done, failed, or nobody listens any more
-    raise Unavailable("The replay's process ended early.", remedy="Look at control's log, and try again.")
-
-
-def _failure(message: Failed) -> LimenError:
-    if message.findings:
-        return BundleRefused(message.findings)
-    return LimenError(message.message, remedy=message.remedy, code=message.code)
+    job = msgspec.to_builtins(Job(str(journal_root), files, since))
+    for message in follow_apart(WORK, job):
+        if isinstance(message, Step):
+            yield Progress(message.done, message.done / message.of if message.of else 0.0)
+            continue
+        found = msgspec.convert(message.value, Refusal | Report)
+        if isinstance(found, Refusal):
+            raise BundleRefused(found.findings)
+        yield found

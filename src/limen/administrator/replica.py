@@ -23,6 +23,7 @@ from limen.core.changes import (
     BundleFact,
     Change,
     PersonFact,
+    Projection,
     SecretFact,
     SessionFact,
     Snapshot,
@@ -197,6 +198,11 @@ class Replica:
         found: BundleFact | None = self._rows.value("bundle", "active")
         return found
 
+    def value(self, kind: str, row_id: str) -> Projection | None:
+        """Return a projection by the feed's word for its kind, and its id."""
+        found: Projection | None = self._rows.value(kind, row_id)
+        return found
+
     def people(self) -> Iterator[PersonFact]:
         """Yield everybody in the directory."""
         for _, (_, value) in self._rows.of("person"):
@@ -206,6 +212,10 @@ class Replica:
     def groups(self) -> frozenset[str]:
         """Return the names of all groups."""
         return frozenset(name for name, _ in self._rows.of("group"))
+
+    def projections(self, *kinds: str) -> tuple[Projection, ...]:
+        """Return all projections of some kinds."""
+        return tuple(value for kind in kinds for _, (_, value) in self._rows.of(kind))
 
     def _activate(self) -> None:
         """Put the bundle in force. One that cannot be loaded leaves none: its predecessor is history."""

@@ -224,10 +224,17 @@ class Sessions:
         live = [c for c in rows.list_app_sessions(entry.tx.connection, parent.id) if c.app == CONNECT_APP]
         if len(live) >= TOKENS_MAX:
             rows.remove_app_session(entry.tx, live[0])  # the oldest program signs in again
+            _note_ended(entry, live[0], parent.person, "displaced")
         token, row = self._open_child(
             entry, parent, CONNECT_APP, kind="token", expires_at=parent.expires_at, name=name
         )
-        entry.note("connect.signed_in", target=parent.id, client=name, expires_at=row.expires_at)
+        entry.note(
+            "connect.signed_in",
+            target=parent.id,
+            person=parent.person,
+            client=name,
+            expires_at=row.expires_at,
+        )
         return token, row.expires_at
 
     def find_program(self, token: str) -> tuple[Session, Instant] | None:
@@ -246,8 +253,9 @@ class Sessions:
         if found is None:
             return
         with self.ledger.entry("limen", "sign out a program") as entry:
+            parent = rows.load_session(entry.tx.connection, found.parent)
             rows.remove_app_session(entry.tx, found)
-            entry.note("app_session.ended", target=found.parent, app=found.app, kind=found.kind)
+            _note_ended(entry, found, parent.person if parent else "", "sign-out")
 
     def _program(self, token: str) -> AppSession | None:
         try:
@@ -291,7 +299,7 @@ class Sessions:
             if child is None or parent is None or parent.person != person:
                 return False
             rows.remove_app_session(entry.tx, child)
-            entry.note("app_session.ended", target=parent.id, app=child.app, kind=child.kind)
+            _note_ended(entry, child, parent.person, "revoke")
             return True
 
     def sweep(self) -> int:
@@ -348,6 +356,11 @@ class Sessions:
 def apps_of(children: Iterable[AppSession]) -> tuple[str, ...]:
     """Return the apps that a session has opened, sorted."""
     return tuple(sorted({child.app for child in children}))
+
+
+def _note_ended(entry: Entry, ended: AppSession, person: str, by: str) -> None:
+    about = {"person": person} if person else {}
+    entry.note("app_session.ended", target=ended.parent, app=ended.app, kind=ended.kind, by=by, **about)
 
 
 def _digest(text: str) -> str:

@@ -106,7 +106,8 @@ class Source:
 
     def _batch(self, journal: str, name: SegmentName, read: Read, gap: bool) -> Batch:
         position = read.first + sum(1 for kind, _ in read.frames if kind < Kind.HEADER)
-        self._offsets[journal] = (name.boot, name.number, position, read.end)
+        if read.frames[-1][0] != Kind.SEAL:  # which has the position of what would come next
+            self._offsets[journal] = (name.boot, name.number, position, read.end)
         frames = tuple((kind, msgspec.Raw(payload)) for kind, payload in read.frames)
         return Batch(journal, name.boot, name.number, read.first, frames, gap=gap)
 

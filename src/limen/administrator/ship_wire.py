@@ -41,6 +41,14 @@ def is_journal_of(node: str, journal: str) -> bool:
     return journal.startswith(node) and _SLOT.fullmatch(journal, len(node)) is not None
 
 
+def journal_of_next(node: str, at: float) -> str:
+    """Return what the journals are called of a machine that takes the name of another: not as that one's.
+
+    Else its first record would claim the place of theirs.
+    """
+    return f"{node}-j{int(at)}"
+
+
 def hash_note(note: bytes) -> str:
     """Return what `Place.notes` says of a checkpoint."""
     return sha256(note).hexdigest()[:32]

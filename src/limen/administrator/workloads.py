@@ -152,8 +152,8 @@ class Workloads:
             found = workloads.find_token(connection, hashed)
         now = self._clock.now()
         if found is None:
-            gone = Refused("This workload's token was revoked.", remedy=_another("NAME"), code="TOKEN_REVOKED")
-            raise self._refused(ip, gone)
+            why = "This workload's token was revoked."
+            raise self._refused(ip, Refused(why, remedy=_another("NAME"), code="TOKEN_REVOKED"))
         if now >= found.expires_at:
             self._note_refusal(found, ip)
             over = Refused("This token has expired.", remedy=_another(found.workload), code="TOKEN_EXPIRED")

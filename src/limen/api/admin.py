@@ -16,13 +16,17 @@ from limen.api import (
     decisions,
     events,
     gateways,
+    governance,
     grants,
     groups,
     people,
     policy,
+    replay,
     rollout,
     secrets,
     sessions,
+    shadow,
+    sinks,
     streams,
     system,
     workloads,
@@ -49,7 +53,8 @@ def create_admin(
     install_problems(app)
     for module in (
         *(system, people, groups, grants, policy, sessions),
-        *(decisions, complaints, rollout, events, secrets, streams, gateways, workloads),
+        *(decisions, complaints, rollout, events, secrets, streams, gateways, workloads, governance),
+        *(replay, shadow, sinks),
     ):
         app.include_router(decided_part(module.router) if only_decided else module.router)
     if deps is not None:

@@ -31,6 +31,9 @@ def search(
     verdict: str | None = None,
     policy: str | None = None,
     text: str | None = None,
+    code: str | None = None,
+    address: str | None = None,
+    node: str | None = None,
     since_s: float = 86_400,
     limit: int = Query(default=100, ge=1, le=10_000),
 ) -> list[dict[str, Any]]:
@@ -41,11 +44,14 @@ def search(
         verdict=verdict,
         policy=policy,
         text=text,
+        code=code,
+        address=address,
+        node=node,
         since=deps.clock.now() - since_s,
         limit=limit,
     )
     found = JournalReader(deps.journal_root).search(query)
-    return [_row(joined) for joined in reversed(found)]
+    return [render_decision(joined) for joined in reversed(found)]
 
 
 @router.get("/v1/decisions/tail", summary="Follow decisions", **decided("read", "decisions"))
@@ -57,7 +63,7 @@ def tail(deps: Deps) -> StreamingResponse:
 def _follow(journal: Follower) -> Iterator[bytes]:
     while True:
         lines = [
-            msgspec.json.encode(_row(Joined(stored.record))) + b"\n"
+            msgspec.json.encode(render_decision(Joined(stored.record))) + b"\n"
             for stored in journal.poll()
             if isinstance(stored.record, DecisionRecord)
         ]
@@ -71,7 +77,7 @@ def show(decision: str, deps: Deps) -> dict[str, Any]:
     found = JournalReader(deps.journal_root).find(decision)
     derived, why_not, reasons = _derive(found)
     return {
-        "record": _row(Joined(found.decision, found.outcome)),
+        "record": render_decision(Joined(found.decision, found.outcome)),
         "reasons": reasons,
         "derived": derived,
         "agrees": None if derived is None else derived["agrees"],
@@ -100,7 +106,8 @@ def _derive(found: Found) -> tuple[dict[str, Any] | None, str, list[str]]:
     return derived, "", reasons
 
 
-def _row(joined: Joined) -> dict[str, Any]:
+def render_decision(joined: Joined) -> dict[str, Any]:
+    """Return a decision as listings have it: its fields, what Envoy saw, and what would let it live."""
     row = dict(msgspec.to_builtins(joined.decision))
     row.pop("type", None)
     if joined.outcome is not None:

@@ -18,10 +18,12 @@ from prometheus_client import CollectorRegistry
 from limen.administrator.authority import LOOPBACK, Authority
 from limen.administrator.desk import Desk
 from limen.administrator.ledger import Ledger
+from limen.administrator.plan import Planner
 from limen.administrator.policies import HOST_OPERATOR, PolicyAdministrator
 from limen.administrator.workloads import Workloads
 from limen.api.gateway_office import GatewayOffice
 from limen.api.peer import verify_peer
+from limen.api.reads import Read, note_read
 from limen.core.clock import Clock
 from limen.core.decision import Code
 from limen.core.errors import Refused
@@ -50,11 +52,17 @@ class AdminDeps:
     registry: CollectorRegistry
     gateways: GatewayOffice | None = None
     committed_at: Callable[[], float] = float
+    sinks: Callable[[], list[dict[str, Any]]] = list  # how live exports do
 
     @cached_property
     def workloads(self) -> Workloads:
         """The administration of workloads, with the key of this state's tokens."""
         return Workloads(self.ledger, self.clock, self.desk.key)
+
+    @cached_property
+    def planner(self) -> Planner:
+        """What makes plans of bundles."""
+        return Planner(self.authority, self.journal_root, self.clock)
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -118,6 +126,8 @@ def decided(action: str, part: str) -> dict[str, Any]:
                 code=code if code in CURES else None,
             )
         request.state.actor = caller.actor
+        read = Read(request, part, answer.request.id, caller.actor, caller.ip)
+        note_read(deps.ledger, read, lambda name: deps.authority.knows(EntityRef("User", name)))
 
     return {
         "dependencies": [Depends(demand)],

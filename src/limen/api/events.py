@@ -1,15 +1,15 @@
 """Recorded events over the admin API: changes, sign-ins, sessions, streams, and who was behind them."""
 
-import heapq
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Query
 
-from limen.api.deps import AdminDeps, Deps, decided
+from limen.api.deps import Deps, decided
 from limen.core.record import EventRecord
-from limen.journal.reader import JournalReader
+from limen.journal.query import EVENTS
+from limen.journal.query import Query as JournalQuery
+from limen.journal.search import search
 
 router = APIRouter(tags=["events"])
 
@@ -24,20 +24,19 @@ def list_events(
     limit: int = Query(default=100, ge=1, le=10_000),
 ) -> list[dict[str, Any]]:
     """Return events, the newest last. `kind` is a prefix: `stream` stands for `stream.ended` too."""
-    found = (
-        event
-        for event in _events(deps, kind, since_s)
-        if (actor is None or event.actor == actor) and (target is None or event.target == target)
+    query = JournalQuery(
+        kinds=(EVENTS,),
+        event=kind,
+        actor=actor,
+        target=target,
+        since=deps.clock.now() - since_s,
+        limit=limit,
     )
-    newest = heapq.nlargest(limit, found, key=lambda event: (event.at, event.id))
-    return [_row(event) for event in reversed(newest)]
+    found = search(deps.journal_root, query)
+    return [render_event(hit) for hit in reversed(found) if isinstance(hit, EventRecord)]
 
 
-def _events(deps: AdminDeps, kind: str, since_s: float) -> Iterator[EventRecord]:
-    return JournalReader(deps.journal_root).events(since=deps.clock.now() - since_s, kind=kind)
-
-
-def _row(event: EventRecord) -> dict[str, Any]:
+def render_event(event: EventRecord) -> dict[str, Any]:
     """Return all fields, those of no value too: a listing has the same keys in every row."""
     return {name: getattr(event, name) for name in event.__struct_fields__} | {
         "data": msgspec.to_builtins(event.data)

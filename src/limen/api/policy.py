@@ -1,17 +1,21 @@
-"""The policy over the admin API: apply, roll back, explain, who can."""
+"""The policy over the admin API: plan, apply, propose and approve, roll back, explain, who can."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from limen.administrator.authority import Supposed
-from limen.api.body import Body
+from limen.administrator.plan import Plan, Step
+from limen.api.body import Body, Why
 from limen.api.deps import Actor, Deps, decided
+from limen.core.errors import LimenError
 from limen.core.ids import EntityRef
 from limen.core.resources import catalogue_entities
-from limen.store import bundles
+from limen.store import bundles, proposals
 
 router = APIRouter(tags=["policy"])
 
@@ -21,6 +25,21 @@ class NewBundle(Body):
 
     files: dict[str, str]
     reason: str = ""
+    base: str = Field(default="", description="Refuse unless this bundle is active: a plan's `base`.")
+
+
+class NewPlan(Body):
+    """A bundle to plan, and how far back recorded decisions are replayed."""
+
+    files: dict[str, str]
+    since_s: float = Field(default=7 * 86_400.0, gt=0)
+    replay: bool = True
+
+
+class Verdict(Body):
+    """Why a proposal is approved or rejected."""
+
+    reason: Why
 
 
 class Rollback(Body):
@@ -67,10 +86,78 @@ def list_resources(deps: Deps) -> list[dict[str, Any]]:
     ]
 
 
+@router.post("/v1/policy/plan", summary="Plan a bundle", **decided("read", "policy"))
+def plan_bundle(body: NewPlan, deps: Deps) -> StreamingResponse:
+    """Say what a bundle would do, as a stream of JSON lines.
+
+    `{"step": …}` tells how far it is; the last line is `{"plan": …}`, or `{"error": …}`.
+    """
+    since = deps.clock.now() - body.since_s
+    steps = deps.planner.follow(body.files, since=since, replay=body.replay)
+    return StreamingResponse(_lines(steps), media_type="application/x-ndjson")
+
+
+def _lines(steps: Iterator[Step | Plan]) -> Iterator[bytes]:
+    try:
+        for one in steps:
+            yield msgspec.json.encode(_line(one)) + b"\n"
+    except LimenError as error:  # the answer has begun: its status says nothing any more
+        said = {"code": error.code, "message": error.message, "remedy": error.remedy}
+        yield msgspec.json.encode({"error": said}) + b"\n"
+
+
+def _line(one: Step | Plan) -> dict[str, Any]:
+    if isinstance(one, Step):
+        return {"step": one}
+    return {"plan": {**msgspec.to_builtins(one), "loses": one.loses}}
+
+
 @router.post("/v1/policy/apply", summary="Apply a bundle", **decided("admin", "policy"))
-def apply_bundle(body: NewBundle, deps: Deps, actor: Actor) -> dict[str, Any]:
-    """Check a bundle, then make it active in one change, or refuse it with everything that is wrong."""
-    return dict(msgspec.to_builtins(deps.policies.apply(body.files, actor=actor, reason=body.reason)))
+def apply_bundle(body: NewBundle, deps: Deps, actor: Actor, response: Response) -> dict[str, Any]:
+    """Check a bundle, then make it active in one change, or refuse it with everything that is wrong.
+
+    202: it is proposed, and waits for another administrator.
+    """
+    applied = deps.policies.apply(body.files, actor=actor, reason=body.reason, base=body.base)
+    response.status_code = 202 if applied.proposed else 200
+    return dict(msgspec.to_builtins(applied))
+
+
+@router.get("/v1/policy/proposals", summary="List proposed bundles", **decided("read", "policy"))
+def list_proposals(deps: Deps) -> list[dict[str, Any]]:
+    """Return the bundles that wait for another administrator, without their files.
+
+    One that is `stale` has to be proposed again: another bundle became active since.
+    """
+    active = deps.authority.bundle().bundle_id
+    with deps.store.read() as connection:
+        found = proposals.list_proposals(connection)
+    return [{**_without_files(one), "stale": one.base != active} for one in found]
+
+
+@router.get("/v1/policy/proposals/{bundle}", summary="Show a proposed bundle", **decided("read", "policy"))
+def show_proposal(bundle: str, deps: Deps) -> dict[str, Any]:
+    """Return a proposed bundle with its files."""
+    with deps.store.read() as connection:
+        return dict(msgspec.to_builtins(proposals.get_proposal(connection, bundle)))
+
+
+@router.post(
+    "/v1/policy/proposals/{bundle}/approve", summary="Approve a bundle", **decided("admin", "policy")
+)
+def approve_bundle(bundle: str, body: Verdict, deps: Deps, actor: Actor) -> dict[str, Any]:
+    """Make exactly this proposed bundle active, as another administrator than who proposed it."""
+    return dict(msgspec.to_builtins(deps.policies.approve(bundle, actor=actor, reason=body.reason)))
+
+
+@router.post("/v1/policy/proposals/{bundle}/reject", summary="Reject a bundle", **decided("admin", "policy"))
+def reject_bundle(bundle: str, body: Verdict, deps: Deps, actor: Actor) -> dict[str, Any]:
+    """Forget a proposal."""
+    return _without_files(deps.policies.reject(bundle, actor=actor, reason=body.reason))
+
+
+def _without_files(proposal: proposals.Proposal) -> dict[str, Any]:
+    return {key: value for key, value in msgspec.to_builtins(proposal).items() if key != "files"}
 
 
 @router.get("/v1/policy/history", summary="List the bundles that were active", **decided("read", "policy"))
@@ -81,9 +168,11 @@ def list_history(deps: Deps) -> list[dict[str, Any]]:
 
 
 @router.post("/v1/policy/rollback", summary="Make an earlier bundle active", **decided("admin", "policy"))
-def rollback(body: Rollback, deps: Deps, actor: Actor) -> dict[str, Any]:
-    """Apply a bundle of the history again, with all checks."""
-    return dict(msgspec.to_builtins(deps.policies.rollback(body.serial, actor=actor, reason=body.reason)))
+def rollback(body: Rollback, deps: Deps, actor: Actor, response: Response) -> dict[str, Any]:
+    """Apply a bundle of the history again, with all checks; 202: it is proposed, as by `apply`."""
+    applied = deps.policies.rollback(body.serial, actor=actor, reason=body.reason)
+    response.status_code = 202 if applied.proposed else 200
+    return dict(msgspec.to_builtins(applied))
 
 
 @router.post("/v1/policy/explain", summary="Explain a decision", **decided("read", "policy"))

@@ -19,6 +19,8 @@ COLUMNS = {
     "LAG": "lag",
     "AGE (S)": "age_s",
     "STREAMS": "streams",
+    "RECORDS": "ships",
+    "LEFT (B)": "ship_left_bytes",
     "SEEN": "seen_at",
     "CERTIFICATE UNTIL": "certificate_expires_at",
     "FROM": "address",
@@ -34,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_gateways(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """List gateways: how far behind each is in changes, how old what it knows is, what it holds."""
+    """List gateways: how far behind each is, how old what it knows is, what it holds and has yet to send."""
     rows = connect(state).get("/v1/gateways")
     print_rows(rows, COLUMNS, as_json=as_json, empty="No gateway follows, and none has joined.")
 

@@ -8,6 +8,8 @@ import sys
 import typer
 
 from limen.cli import (
+    audit,
+    audit_export,
     complaints,
     conformance,
     connect,
@@ -15,13 +17,16 @@ from limen.cli import (
     decisions,
     events,
     gateways,
+    governance,
     grants,
     groups,
     people,
     policy,
+    replay,
     rollout,
     secrets,
     sessions,
+    shadow,
     start,
     streams,
     token,
@@ -41,6 +46,8 @@ start.register(app)
 connect.register(app)
 token.register(app)
 gateways.register(start.gateway_app)
+governance.register(app)
+replay.register(app)
 app.add_typer(people.app, name="user")
 app.add_typer(groups.app, name="group")
 app.add_typer(grants.app, name="grant")
@@ -50,7 +57,10 @@ app.add_typer(streams.app, name="stream")
 app.add_typer(decisions.app, name="decisions")
 app.add_typer(complaints.app, name="complaint")
 app.add_typer(rollout.app, name="rollout")
+app.add_typer(shadow.app, name="shadow")
 app.add_typer(events.app, name="event")
+audit_export.register(audit.app)
+app.add_typer(audit.app, name="audit")
 app.add_typer(secrets.app, name="secret")
 app.add_typer(workloads.app, name="workload")
 app.add_typer(conformance.app, name="conformance")

@@ -1,12 +1,12 @@
-"""`limen policy`: check, test, show, explain, ask who can, apply, roll back."""
+"""`limen policy`: check, test, show, explain, ask who can, roll back. `policy_apply` has plan and apply."""
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from limen.cli import policy_apply
 from limen.cli.output import (
     JsonOption,
     ReasonOption,
@@ -18,22 +18,11 @@ from limen.cli.output import (
     print_json,
     print_rows,
 )
-from limen.core.errors import Invalid, NotFound, Severity
+from limen.cli.policy_apply import FolderArgument, read_files
+from limen.core.errors import Invalid, Severity
 
-app = typer.Typer(no_args_is_help=True, help="Policies: check, test, show, explain, who can, apply.")
-
-FolderArgument = Annotated[Path | None, typer.Argument(help="The bundle's folder. Else this one, or above.")]
-
-
-def _files(folder: Path | None) -> dict[str, str]:
-    from limen.services.state import bundle_folder, read_bundle
-
-    found = folder or bundle_folder(Path.cwd())
-    if found is None:
-        raise NotFound(
-            "No limen.yaml here or above.", remedy="Name the bundle's folder, or run `limen init`."
-        )
-    return read_bundle(found)
+app = typer.Typer(no_args_is_help=True, help="Policies: check, test, show, explain, who can, plan, apply.")
+policy_apply.register(app)
 
 
 @app.command()
@@ -41,7 +30,7 @@ def check(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
     """Check a bundle: form, schema, lint, tests. Needs no running system."""
     from limen.engine.check import check_bundle
 
-    report = check_bundle(_files(folder))
+    report = check_bundle(read_files(folder))
     failed = [result for result in report.results if not result.passed]
     if as_json:
         print_json(
@@ -79,7 +68,7 @@ def test(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
     from limen.engine.bundle import parse_bundle
     from limen.engine.bundle_tests import run_tests
 
-    results = run_tests(parse_bundle(_files(folder)))
+    results = run_tests(parse_bundle(read_files(folder)))
     rows = [_plain(result) for result in results]
     failed = [row for row in rows if not row["passed"]]
     columns = {"TEST": "name", "FILE": "file", "LINE": "line", "WHY": "why"}
@@ -96,7 +85,7 @@ def show(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
     """Print every policy of a bundle as Cedar, the short forms of `allow:` written out."""
     from limen.engine.bundle import parse_bundle
 
-    bundle = parse_bundle(_files(folder))
+    bundle = parse_bundle(read_files(folder))
     if as_json:
         print_json([_plain(policy) for policy in bundle.policies])
         return
@@ -184,25 +173,6 @@ def who_can(
 
 
 @app.command()
-def apply(
-    folder: FolderArgument = None,
-    state: StateOption = None,
-    reason: ReasonOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Check a bundle, then make it the active one in one atomic change."""
-    answer = connect(state).post("/v1/policy/apply", {"files": _files(folder), "reason": reason})
-    for finding in answer["findings"]:
-        print_finding(finding)
-    if as_json:
-        print_json(answer)
-    elif answer["changed"]:
-        out.print(f"Applied {answer['bundle'][:12]} as serial {answer['serial']}.", markup=False)
-    else:
-        out.print(f"{answer['bundle'][:12]} is already the active bundle.", markup=False)
-
-
-@app.command()
 def history(state: StateOption = None, as_json: JsonOption = False) -> None:
     """List the bundles that were active."""
     rows = connect(state).get("/v1/policy/history")
@@ -226,7 +196,7 @@ def rollback(
 ) -> None:
     """Make an earlier bundle the active one again. It is checked like any other."""
     answer = connect(state).post("/v1/policy/rollback", {"serial": serial, "reason": reason})
-    out.print(f"Applied {answer['bundle'][:12]} as serial {answer['serial']}.", markup=False)
+    policy_apply.print_applied(answer, as_json=False)
 
 
 def _plain(value: Any) -> Any:

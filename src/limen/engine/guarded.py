@@ -54,11 +54,13 @@ class _Sight:
     def __init__(self, guardrails: Any) -> None:
         self._named: set[EntityRef] = set()
         self._attributes = False
+        self._kinds = False
         for policy in guardrails:
             self._named |= policy_reads(policy.est).named
             anchor = scope_anchor(policy.est["resource"])
             if anchor.type:
                 self._named.add(EntityRef(anchor.type, anchor.id))
+            self._kinds |= bool(anchor.is_type)
             self._attributes |= b'{"Var":"resource"}' in msgspec.json.encode(policy.est["conditions"])
 
     def bound(self, catalogue: Catalogue) -> Mapping[str, Any]:
@@ -78,12 +80,14 @@ class _Sight:
             parts = [(one, reach(EntityRef("Route", f"{app.name}/{one.name}"))) for one in app.routes]
             found[f"{name}: labels, segment, owner"] = whole
             # A route is bound by its path, and by every other that may be matched before it.
-            reached = any(part[0] != whole[0] for _, part in parts)
-            found[f"{name}: routes"] = [(one.path, one.methods, one.action, part) for one, part in parts] * reached
+            reached = self._kinds or self._attributes or any(part != whole for _, part in parts)
+            routes = [(one.path, one.methods, one.action, part) for one, part in parts]
+            found[f"{name}: routes"] = routes if reached else []
             # A public path is decided by no policy; another route may be what stands in its way.
             public = any(route.public for route in app.routes)
             found[f"{name}: what is public"] = app.routes if public else ()
-            found[f"{name}: mode"] = (app.rollout, [(one.path, one.rollout) for one in app.routes if one.rollout])
+            own = [(one.path, one.rollout) for one in app.routes if one.rollout is not None]
+            found[f"{name}: mode"] = (app.rollout, own)
         for service in catalogue.services.values():
             found[f"service {service.name}: labels, segment, owner"] = reach(service.ref)
             found[f"service {service.name}: mode"] = service.rollout

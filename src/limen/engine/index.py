@@ -61,6 +61,17 @@ class Index:
                 found.extend(by_principal[principal_anchor])
         return tuple(sorted(found))
 
+    def of_resource(self, action: str, resource: Closure) -> tuple[tuple[int, Anchor], ...]:
+        """Return the policies whose action and resource match, in order, each with its principal's anchor."""
+        by_resource = self._actions.get(action, {})
+        found = [
+            (position, principal)
+            for anchor in by_resource.keys() & anchors(resource)
+            for principal, positions in by_resource[anchor].items()
+            for position in positions
+        ]
+        return tuple(sorted(found))
+
 
 def scope_anchor(scope: Mapping[str, Any]) -> Anchor:
     """Return the anchor of `principal` or `resource` in a policy's scope."""

@@ -17,7 +17,7 @@ from limen.engine.bounded import Bounded
 from limen.engine.bundle_values import Bundle, Policy
 from limen.engine.context import Lens
 from limen.engine.edges import Calendar
-from limen.engine.index import Index
+from limen.engine.index import Anchor, Index
 from limen.engine.reads import Reads, policy_reads, union
 
 PLANS_MAX = 32_768  # subject, resource, action and device, at about 0.3 kB each
@@ -66,6 +66,11 @@ class Policies:
         """Return the policy with this id; a grant has none."""
         return self._by_id.get(policy_id)
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of all policies, templates too."""
+        return frozenset(self._by_id)
+
     @cached_property
     def reads(self) -> Reads:
         """What all the policies together read."""
@@ -92,6 +97,10 @@ class Policies:
             self._demand_fit(found, facts)
             self._plans.put(key, found)
         return found
+
+    def scopes(self, action: str, resource: Closure) -> tuple[tuple[int, Anchor], ...]:
+        """Return the policies whose action and resource match, each with what it asks of a principal."""
+        return self._index.of_resource(action, resource) if _applies(action, resource) else ()
 
     def slice_at(self, positions: tuple[int, ...]) -> Slice:
         """Return the one slice of the policies at these positions."""

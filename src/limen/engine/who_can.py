@@ -110,15 +110,26 @@ def who_can(  # noqa: PLR0917  the question first, its circumstances after
     found: dict[AccessClass, list[EntityRef]] = {}
     for subject, members in subjects.classes:
         own = tuple(grant for ref in sorted(subject.ancestors) for grant in (grants or {}).get(ref, ()))
-        facts = Facts(
-            subject=subject, resource=resource_closure, session=_weak_session(subject, at), grants=own
-        )
-        request = AccessRequest(_QUESTION, at, subject.root, action, resource)
-        found.setdefault(_answer(request, facts, policies), []).extend(members)
+        answer = find_access(action, subject, resource_closure, policies, at=at, grants=own)
+        found.setdefault(answer, []).extend(members)
         if progress is not None:
             progress(len(members))
     classes = [msgspec.structs.replace(one, subjects=tuple(sorted(who))) for one, who in found.items()]
     return tuple(sorted(classes, key=lambda one: (not one.allowed, -len(one.subjects), one.subjects)))
+
+
+def find_access(
+    action: str,
+    subject: Closure,
+    resource: Closure,
+    policies: Policies,
+    *,
+    at: Instant,
+    grants: tuple[Grant, ...] = (),
+) -> AccessClass:
+    """Say whether one subject may, and what they need for it. `subjects` of the answer is left empty."""
+    facts = Facts(subject=subject, resource=resource, session=_weak_session(subject, at), grants=grants)
+    return _answer(AccessRequest(_QUESTION, at, subject.root, action, resource.root), facts, policies)
 
 
 def _weak_session(subject: Closure, at: Instant) -> SessionFacts | None:

@@ -11,10 +11,10 @@ Laws:
 
 import fcntl
 import os
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -30,7 +30,8 @@ from limen.journal.retention import ALL_KINDS, Retention, holds_any, load_holds
 from limen.journal.segment_file import sync_directory
 from limen.journal.segments import SUFFIX, SegmentName, mapped
 
-NICE = 19
+WORK = f"{__name__}:work"
+"""For `run_apart`; its job is a `Task`."""
 
 log = structlog.get_logger("limen.journal")
 
@@ -86,13 +87,12 @@ def tend(
     return report
 
 
-def main() -> None:
-    """Do the `Task` on standard input at the lowest priority, and print the `Report`."""
-    os.nice(NICE)
-    task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
+def work(job: Any, _tell: Callable[[int, int], None]) -> Any:
+    """Do a `Task`, in a process apart (`limen.administrator.apart`), and return its `Report`."""
+    task = msgspec.convert(job, Task)
     signers = {node: Signer.load(Path(path), node) for node, path in task.keys.items()}
     report = tend(Path(task.root), task.retention, task.now, compact=task.compact, signers=signers)
-    sys.stdout.buffer.write(msgspec.json.encode(report))
+    return msgspec.to_builtins(report)
 
 
 class _Node:
@@ -217,7 +217,3 @@ def _only_one(root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(file)
-
-
-if __name__ == "__main__":
-    main()

@@ -35,12 +35,15 @@ from limen.journal.opening import load_salt
 from limen.journal.segments import BootTree
 
 CHECKPOINTS = "checkpoints"
+KEY_FILE = "countersigner.vkey"  # beside what control has countersigned: its verifier key
+COUNTERSIGNER_KEY = "countersigner.key"  # in the folder of keys
+SALT = "salt"
 CHECKPOINT_EVERY_S = 5.0
 FILE_BYTES_MAX = 4 * 1024 * 1024
 NOTES_KEPT = 1000
 
-_SIGNATURE = b"\xe2\x80\x94 "
 _NOTE = re.compile(rb"((?:(?!\xe2\x80\x94 )[^\n]+\n)+\n(?:\xe2\x80\x94 [^\n]+\n)+)\n")
+_BEGINNING = re.compile(rb"\n\n(?!\xe2\x80\x94 )")
 _NUMBER = re.compile("0|[1-9][0-9]{0,18}")
 _BOOT = re.compile(r"\d{8}-[0-9a-f]{8}")
 
@@ -137,9 +140,9 @@ class KeptNotes(NamedTuple):
     size: int
 
 
-def read_notes(path: Path) -> KeptNotes:
-    """Read a file of notes; one that is not there holds none."""
-    data = path.read_bytes() if path.exists() else b""
+def read_notes(path: Path, *, tail_bytes: int | None = None) -> KeptNotes:
+    """Read a file of notes; one that is not there holds none. With `tail_bytes`, the newest alone."""
+    data = _read(path, tail_bytes) if path.exists() else b""
     notes, damage, end = [], [], 0
     for match in _NOTE.finditer(data):
         if match.start() > end:
@@ -147,6 +150,17 @@ def read_notes(path: Path) -> KeptNotes:
         notes.append(match[1])
         end = match.end()
     return KeptNotes(tuple(notes), tuple(damage), end, len(data))
+
+
+def _read(path: Path, tail_bytes: int | None) -> bytes:
+    with path.open("rb") as file:
+        if tail_bytes is None or file.seek(0, os.SEEK_END) <= tail_bytes:
+            file.seek(0)
+            return file.read()
+        file.seek(-tail_bytes, os.SEEK_END)
+        data = file.read()
+    start = _BEGINNING.search(data)
+    return data[start.end() :] if start else b""
 
 
 def append_note(path: Path, note: Note) -> None:
@@ -239,12 +253,17 @@ def load_countersigner(keys: Path, journal: Path) -> Signer:
     Raises:
         Invalid: the key or the journal's salt is damaged.
     """
-    return Signer.load(keys / "countersigner.key", f"{system_name(journal)}/countersigner")
+    return Signer.load(keys / COUNTERSIGNER_KEY, f"{system_name(journal)}/countersigner")
 
 
 def system_name(journal: Path) -> str:
     """Return what the names of all keys of one journal folder begin with. It tells nothing of the owner."""
-    return f"limen.{sha256(b'limen system' + load_salt(journal)).hexdigest()[:16]}"
+    return name_system(load_salt(journal))
+
+
+def name_system(salt: bytes) -> str:
+    """Return the name of the system whose journal has this salt."""
+    return f"limen.{sha256(b'limen system' + salt).hexdigest()[:16]}"
 
 
 def _base64(raw: bytes) -> str:

@@ -32,6 +32,8 @@ class _Parts(msgspec.Struct):
     actor_key: str | None = None
     subject: str | None = None
     actor: str | None = None
+    target: str | None = None
+    point: str | None = None
     resource: str | None = None
     verdict: str | None = None
     code: str | None = None
@@ -160,6 +162,11 @@ def _rows_of(segment: memoryview) -> Iterator[Row]:
         yield _row(frame, parts, outcome, parts.id in joined)
 
 
+def row_of(frame: Frame) -> Row:
+    """Return the row of a frame that is joined to no other."""
+    return _row(frame, _parts(frame), None, joined=False)
+
+
 def _row(frame: Frame, parts: _Parts, outcome: Outcome | None, joined: bool) -> Row:
     loose = frame.kind in (Kind.DECISION, Kind.OUTCOME) and not joined
     return Row(
@@ -171,6 +178,8 @@ def _row(frame: Frame, parts: _Parts, outcome: Outcome | None, joined: bool) -> 
         actor_key=parts.actor_key,
         subject=parts.subject,
         actor=parts.actor,
+        target=parts.target,
+        point=parts.point,
         resource=parts.resource,
         verdict=parts.verdict,
         code=parts.code,

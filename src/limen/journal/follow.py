@@ -17,7 +17,8 @@ from limen.core.errors import Invalid
 from limen.core.record import Record
 from limen.journal import stored
 from limen.journal.frame import Damage, Kind, scan
-from limen.journal.records import decode_record
+from limen.journal.keys import Keys
+from limen.journal.records import decode_payload
 from limen.journal.segments import SUFFIX, SegmentName
 from limen.journal.stored import StoredFrame
 
@@ -70,6 +71,7 @@ class Follower:
         """Follow the journals under `root`, or those of `nodes` alone; without a cursor, from their start."""
         self._root = root
         self._nodes = nodes
+        self._keys = Keys.open(root)
         self._cursor = {node: (boot, position) for node, (boot, position) in (cursor or {}).items()}
         self._places: dict[str, _Place] = {}
         self._last_served = ""
@@ -126,7 +128,7 @@ class Follower:
         if leaf.frame.payload is None:
             return None
         try:
-            return decode_record(stored.as_frame(leaf.frame))
+            return decode_payload(leaf.frame.payload, leaf.frame.position, self._keys)
         except Invalid as error:  # one that cannot be read must not keep back all that follow
             self.unreadable += 1
             log.error("journal.unreadable", node=leaf.node, boot=leaf.boot, why=error.message)

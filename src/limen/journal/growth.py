@@ -9,13 +9,14 @@ from pathlib import Path
 
 from limen.core.errors import Invalid
 from limen.journal import stored
-from limen.journal.frame import encode_frame
+from limen.journal.frame import parse_frame
 from limen.journal.leaves import Bytes, Stop
 from limen.journal.merkle import Frontier
-from limen.journal.segments import SUFFIX, BootTree, SegmentHeader, SegmentName
+from limen.journal.segments import SUFFIX, BootTree, SegmentHeader, SegmentName, read_header
 
 SLICE_BYTES = 256 * 1024  # some 400 records, 2 ms of the interpreter
 _SLICE_BYTES_MAX = 32 * 1024 * 1024  # holds the largest frame
+_HEAD_BYTES = 64 * 1024  # holds the header frame
 
 
 class Inconsistent(Invalid):
@@ -38,21 +39,37 @@ class Place:
         Raises:
             Inconsistent: there is none, or it was written without proofs.
         """
-        found: tuple[SegmentName, SegmentHeader] | None = None
+        found: tuple[SegmentName, SegmentHeader, int] | None = None
         for name in _of_boot(directory, boot):
-            header = stored.header(name)
+            header, start = _head(name)
             if found is not None and (header is None or header.first > size):
                 break
             if header is not None:
-                found = (name, header)
+                found = (name, header, start)
         if found is None or found[1].first > size:
             raise Inconsistent(f"The records before {size} of boot {boot} are gone.")
-        name, header = found
+        name, header, start = found
         try:
             tree = Frontier.parse(header.first, header.frontier or ())
         except ValueError:
             raise Inconsistent(f"{name.path.name} does not say what it goes on from.") from None
-        return cls(directory, boot, tree, name.number, _end_of_header(name))
+        return cls(directory, boot, tree, name.number, start)
+
+    @classmethod
+    def at_start(cls, directory: Path, boot: str) -> "Place":
+        """Begin at the oldest segment of a boot that is there.
+
+        Raises:
+            Inconsistent: there is none, or it was written without proofs.
+        """
+        for name in _of_boot(directory, boot)[:1]:
+            header, _ = _head(name)
+            return cls.at(directory, boot, header.first if header else 0)
+        raise Inconsistent(f"Boot {boot} was signed for and is not there.")
+
+    def ended(self) -> BootTree:
+        """Return the tree of a boot that was read to its end."""
+        return BootTree(self.boot, self.tree.size, self.tree.root().hex())
 
     def copy(self) -> "Place":
         """Return a place that grows by itself from here."""
@@ -123,21 +140,16 @@ class Place:
     def _next_segment(self) -> bool:
         """Go to the next segment of the boot, which must go on from this tree."""
         name = SegmentName(0, self.boot, self._number + 1, self._path(SUFFIX, self._number + 1))
-        header = stored.header(name)
+        header, start = _head(name)
         if header is None:
             return False
         if (header.first, header.frontier) != (self.tree.size, self.tree.render()):
             raise Inconsistent(f"{name.path.name} does not go on from record {self.tree.size} before it.")
-        self._number, self._offset = name.number, _end_of_header(name)
+        self._number, self._offset = name.number, start
         return True
 
     def _path(self, suffix: str, number: int | None = None) -> Path:
         return self.directory / f"{self.boot}-{number or self._number:08d}{suffix}"
-
-
-def ended_tree(place: Place) -> BootTree:
-    """Return the tree of a boot that was read to its end."""
-    return BootTree(place.boot, place.tree.size, place.tree.root().hex())
 
 
 def boots_between(directory: Path, after: str, until: str) -> tuple[str, ...]:
@@ -149,7 +161,7 @@ def boots_between(directory: Path, after: str, until: str) -> tuple[str, ...]:
 def first_header(directory: Path, boot: str) -> SegmentHeader | None:
     """Return the header of a boot's first segment, if that is there."""
     for name in _of_boot(directory, boot):
-        return stored.header(name) if name.number == 1 else None
+        return _head(name)[0] if name.number == 1 else None
     return None
 
 
@@ -157,10 +169,15 @@ def _of_boot(directory: Path, boot: str) -> tuple[SegmentName, ...]:
     return tuple(name for name in stored.list_stored(directory) if name.boot == boot)
 
 
-def _end_of_header(name: SegmentName) -> int:
-    """Return where the first record of a segment begins; 0 for one that has no bytes."""
-    with stored.opened_head(name) as data:
-        return data
+def _head(name: SegmentName) -> tuple[SegmentHeader | None, int]:
+    """Return the header of a segment, and where its first record begins (0 where rows are, not bytes)."""
+    try:
+        with name.path.with_suffix(SUFFIX).open("rb") as file:
+            data = file.read(_HEAD_BYTES)
+    except FileNotFoundError:
+        return stored.header(name), 0
+    frame = parse_frame(data, 0)
+    return read_header(data), frame.end if frame else 0
 
 
 def _ignore(_kind: int, _position: int, _payload: bytes | None) -> None:

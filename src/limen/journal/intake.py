@@ -86,8 +86,7 @@ class Intake:
             self._hold(entries, fresh)
             return None
         self.known |= fresh
-        if not isinstance(items[-1], Once):  # else the decision that needs it is still to come (law J5)
-            self._rotate()
+        self._rotate()
         return first + len(entries) - 1
 
     def drain(self) -> bool:

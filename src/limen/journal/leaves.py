@@ -10,6 +10,7 @@ from itertools import chain
 from typing import NamedTuple, Protocol
 
 from limen.journal import stored
+from limen.journal.columns import misfits
 from limen.journal.frame import HEAD_BYTES, MARK, VERSION, WHOLE, Damage, Kind, parse_frame, scan
 from limen.journal.merkle import Frontier
 from limen.journal.segments import Seal, SegmentHeader, SegmentName, read_header, read_seal
@@ -60,6 +61,10 @@ class Reading(Protocol):
 
     def has_sound_bytes(self) -> bool:
         """Whether the seal says of the file what it is."""
+        ...
+
+    def misfits(self) -> Iterator[int]:
+        """Yield the positions of records of which the file says elsewhere something else."""
         ...
 
 
@@ -138,11 +143,16 @@ class Bytes:
             crc = zlib.crc32(self._data[start : min(start + step, seal.size)], crc)
         return crc == seal.crc
 
+    def misfits(self) -> Iterator[int]:
+        """Yield nothing: bytes say everything once."""
+        return iter(())
+
 
 class Rows:
     """A compacted segment."""
 
     def __init__(self, name: SegmentName) -> None:
+        self._path = stored.compacted_path(name)
         self.header, self.seal = stored.header(name), stored.seal(name)
         self.position, self.grows = self.header.first if self.header else 0, False
         self._parts: Iterator[StoredFrame | Damage] = stored.parts(name)
@@ -181,6 +191,10 @@ class Rows:
     def has_sound_bytes(self) -> bool:
         """Whether the seal says of the file what it is: of rows, the tree says it."""
         return self.seal is not None
+
+    def misfits(self) -> Iterator[int]:
+        """Yield the positions of records that would be searched as something that they are not."""
+        return misfits(self._path)
 
 
 @contextmanager

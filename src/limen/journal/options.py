@@ -35,5 +35,5 @@ class JournalOptions(msgspec.Struct, frozen=True):
             sync=config.sync,
             on_full=config.on_full,
             buffer_bytes=config.buffer_bytes,
-            retention=Retention(bytes_max=config.bytes_max),
+            retention=Retention(bytes_max=config.bytes_max, keep_s=config.keep_s),
         )

@@ -55,6 +55,8 @@ ABOUT: Mapping[str, tuple[Place, ...]] = {
     "stream": (_EITHER, _actor),
     "streams": (_EITHER,),
     "grant": (_EITHER,),
+    "complaint": (_EITHER, _actor),
+    "hold": (_EITHER,),
     "workload": (_data("owner"),),
 }
 """Where to look for the person whom an event is about, in this order. Other kinds: in `data`."""

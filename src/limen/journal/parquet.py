@@ -52,6 +52,8 @@ class Row(NamedTuple):
     actor_key: str | None = None
     subject: str | None = None
     actor: str | None = None
+    target: str | None = None
+    point: str | None = None
     resource: str | None = None
     verdict: str | None = None
     code: str | None = None
@@ -160,7 +162,10 @@ def opened(files: Sequence[int], *more: int) -> Iterator["DuckDBPyConnection"]:
         database.execute(f"SET allowed_paths = {[*names, *(f'/proc/self/fd/{file}' for file in more)]!r}")
         database.execute("SET enable_external_access = false")
         database.execute("SET lock_configuration = true")
-        if all(os.fstat(file).st_size for file in files):
+        if not files:
+            columns = ", ".join(f'"{name}" {type_}' for name, type_ in _TYPES.items())
+            database.execute(f"CREATE TABLE part ({columns}, file INTEGER)")
+        elif all(os.fstat(file).st_size for file in files):  # an empty one is to be written
             numbers = ", ".join(f"'{name}': {place}" for place, name in enumerate(names))
             database.execute(
                 "CREATE VIEW part AS SELECT * EXCLUDE (filename), "  # noqa: S608 – our own descriptors

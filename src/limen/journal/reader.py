@@ -4,8 +4,7 @@ Reads beside a running writer. What is damaged is passed over and counted in `lo
 end of a segment that is being written is simply not there yet.
 """
 
-import heapq
-import mmap
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,17 +20,19 @@ from limen.core.record import (
     OutcomeRecord,
     Record,
 )
-from limen.journal.frame import Damage, Frame, Kind, scan
-from limen.journal.query import Query
-from limen.journal.records import decode_record
-from limen.journal.segments import Loss, SegmentName, list_segments, mapped, read_seal
+from limen.journal import raw, stored
+from limen.journal.compacted import opened_table
+from limen.journal.frame import Damage, Kind
+from limen.journal.keys import Keys
+from limen.journal.query import DECISIONS, Query
+from limen.journal.records import decode_payload
+from limen.journal.retention import ALL_KINDS
+from limen.journal.search import Joined, search
+from limen.journal.segments import Loss, SegmentName
 
+_ID = re.compile(r"[0-9a-f]{32}")
 
-class Joined(msgspec.Struct, frozen=True):
-    """A decision with Envoy's outcome, when that has come."""
-
-    decision: DecisionRecord
-    outcome: OutcomeRecord | None = None
+__all__ = ["Found", "Joined", "JournalReader"]
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -47,18 +48,17 @@ class JournalReader:
     """The journals of all nodes under one folder.
 
     Attributes:
-        losses: damage met so far by this reader.
+        losses: damage met so far by `read` and `events`.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, keys: Keys | None = None) -> None:
         self._root = root
+        self._keys = keys or Keys.open(root)
         self.losses: list[Loss] = []
 
     def nodes(self) -> tuple[str, ...]:
         """Return the nodes that have written here."""
-        if not self._root.is_dir():
-            return ()
-        return tuple(sorted(path.name for path in self._root.iterdir() if path.is_dir()))
+        return stored.list_nodes(self._root)
 
     def read(self, *, node: str | None = None, since: Instant | None = None) -> Iterator[Record]:
         """Yield records in the order in which each node wrote them, node after node.
@@ -66,13 +66,9 @@ class JournalReader:
         `since` skips decisions, outcomes and events before that instant; inputs and bundles are always
         given, since later decisions lean on them.
         """
-        for name in self._segments(node):
-            if since is not None and _sealed_before(name.path, since):
-                continue
-            for frame in self._frames(name):
-                record = decode_record(frame)
-                if since is None or getattr(record, "at", since) >= since:
-                    yield record
+        for record in self._records(node, since, ALL_KINDS):
+            if since is None or getattr(record, "at", since) >= since:
+                yield record
 
     def find(self, decision_id: str) -> Found:
         """Return one decision with its outcome, inputs and bundle.
@@ -80,114 +76,96 @@ class JournalReader:
         Raises:
             NotFound: no node here has recorded it.
         """
-        decision: DecisionRecord | None = None
-        outcome: OutcomeRecord | None = None
-        for record in self._records_naming(decision_id, (Kind.DECISION, Kind.OUTCOME)):
-            if isinstance(record, DecisionRecord) and record.id == decision_id:
-                decision = record
-            elif isinstance(record, OutcomeRecord) and record.id == decision_id:
-                outcome = record
-        if decision is None:
-            raise NotFound(
-                f"No decision {decision_id} is recorded here.",
-                remedy="Check the id; it may be older than the journal's retention, or of another system.",
-            )
-        return Found(decision, outcome, self._inputs(decision.inputs), self._bundle(decision.bundle))
+        made_at = _made_at(decision_id)
+        windows = [(made_at - 1, made_at + 1)] if made_at is not None else []
+        for since, until in (*windows, (None, None)):
+            asked = Query(id=decision_id, since=since, until=until, limit=1)
+            for hit in self.search(asked):
+                one = hit.decision
+                return Found(
+                    one, hit.outcome, self._inputs(one.inputs, one.at), self._bundle(one.bundle, one.at)
+                )
+        raise NotFound(
+            f"No decision {decision_id[:64]} is recorded here.",
+            remedy="Check the id; it may be older than the journal's retention, or of another system.",
+        )
 
     def search(self, query: Query) -> tuple[Joined, ...]:
         """Return the newest decisions that match, newest first, with their outcomes."""
-        streams = [self._matching(node, query) for node in self.nodes()]
-        found = heapq.merge(*streams, key=lambda joined: joined.decision.at, reverse=True)
-        return tuple(joined for joined, _ in zip(found, range(query.limit), strict=False))
+        asked = msgspec.structs.replace(query, kinds=(DECISIONS,))
+        return tuple(hit for hit in search(self._root, asked, self._keys) if isinstance(hit, Joined))
 
     def events(self, *, since: Instant | None = None, kind: str = "") -> Iterator[EventRecord]:
         """Yield events whose kind starts with `kind`, node after node, oldest first."""
-        for name in self._segments(None):
-            if since is not None and _sealed_before(name.path, since):
-                continue
-            for frame in self._frames(name):
-                if frame.kind == Kind.EVENT:
-                    record = decode_record(frame)
-                    assert isinstance(record, EventRecord)
-                    if record.kind.startswith(kind) and (since is None or record.at >= since):
-                        yield record
+        for record in self._records(None, since, frozenset({Kind.EVENT})):
+            assert isinstance(record, EventRecord)
+            if record.kind.startswith(kind) and (since is None or record.at >= since):
+                yield record
 
     # --- inside -----------------------------------------------------------------------------------
 
     def _segments(self, node: str | None) -> Iterator[SegmentName]:
         for name in (node,) if node else self.nodes():
-            yield from list_segments(self._root / name)
+            yield from stored.list_stored(self._root / name)
 
-    def _frames(self, name: SegmentName) -> Iterator[Frame]:
-        """Yield the records' frames of one segment, as long as it is now."""
-        with mapped(name.path) as data:
-            for part in scan(data):
-                if isinstance(part, Frame):
-                    if part.kind < Kind.HEADER:
-                        yield part
-                elif part.end < len(data) or read_seal(data):
-                    self._note(name, part)
+    def _records(self, node: str | None, since: Instant | None, kinds: frozenset[Kind]) -> Iterator[Record]:
+        for name in self._segments(node):
+            seal = stored.seal(name)
+            if since is not None and seal is not None and not seal.recovered and seal.at < since:
+                continue
+            torn: Damage | None = None
+            for part in stored.parts(name):
+                if torn is not None:
+                    self._note(name, torn)
+                torn = part if isinstance(part, Damage) else None
+                if not isinstance(part, Damage) and part.kind in kinds and part.payload is not None:
+                    yield decode_payload(part.payload, part.position, self._keys)
+            if torn is not None and seal is not None:
+                self._note(name, torn)
 
     def _note(self, name: SegmentName, damage: Damage) -> None:
         loss = Loss(str(name.path), damage.offset, damage.end - damage.offset, None)
         if loss not in self.losses:
             self.losses.append(loss)
 
-    def _records_naming(self, text: str, kinds: tuple[Kind, ...]) -> Iterator[Record]:
-        """Yield the records whose bytes hold `text`, newest segment first.
+    def _naming(self, text: str, kind: Kind, until: Instant) -> Iterator[Record]:
+        """Yield records of a kind whose bytes hold `text`: first of what began by `until`, newest first."""
+        names = list(self._segments(None))
+        later: list[SegmentName] = []
+        while names or later:
+            name = names.pop() if names else later.pop(0)
+            header = stored.header(name)
+            if names and header is not None and header.at > until:
+                later.append(name)
+                continue
+            for position, payload in _holding(name, text, kind):
+                yield decode_payload(payload, position, self._keys)
 
-        A search of the raw bytes runs at memory speed, so no index needs to be kept or believed.
-        """
-        wanted = text.encode()
-        for name in reversed(tuple(self._segments(None))):
-            with mapped(name.path) as data:
-                if _holds(data, wanted):
-                    for frame in self._frames(name):
-                        if frame.kind in kinds and wanted in frame.payload:
-                            yield decode_record(frame)
-
-    def _inputs(self, inputs_id: str) -> InputsRecord | None:
-        for record in self._records_naming(inputs_id, (Kind.INPUTS,)) if inputs_id else ():
+    def _inputs(self, inputs_id: str, until: Instant) -> InputsRecord | None:
+        for record in self._naming(inputs_id, Kind.INPUTS, until) if inputs_id else ():
             if isinstance(record, InputsRecord) and record.id == inputs_id:
                 return record
         return None
 
-    def _bundle(self, bundle_id: str) -> BundleRecord | None:
-        for record in self._records_naming(bundle_id, (Kind.BUNDLE,)) if bundle_id else ():
+    def _bundle(self, bundle_id: str, until: Instant) -> BundleRecord | None:
+        for record in self._naming(bundle_id, Kind.BUNDLE, until) if bundle_id else ():
             if isinstance(record, BundleRecord) and record.id == bundle_id:
                 return record
         return None
 
-    def _matching(self, node: str, query: Query) -> Iterator[Joined]:
-        """Yield matching decisions of one node, newest first.
 
-        Outcomes stand behind their decisions, so reading backwards meets them first.
-        """
-        outcomes: dict[str, OutcomeRecord] = {}
-        for name in reversed(list_segments(self._root / node)):
-            if query.since is not None and _sealed_before(name.path, query.since):
-                return
-            for frame in reversed(tuple(self._frames(name))):
-                if frame.kind not in (Kind.DECISION, Kind.OUTCOME):
-                    continue
-                record = decode_record(frame)
-                if isinstance(record, OutcomeRecord):
-                    outcomes[record.id] = record
-                elif isinstance(record, DecisionRecord):
-                    outcome = outcomes.pop(record.id, None)
-                    if query.matches(record):
-                        yield Joined(record, outcome)
+def _holding(name: SegmentName, text: str, kind: Kind) -> Iterator[tuple[int, bytes]]:
+    with stored.opened(name) as data:
+        if data is not None:
+            for frame in raw.frames_back(data, (text.encode(),)):
+                if frame.kind == kind:
+                    yield frame.position, frame.payload
+            return
+    with opened_table([stored.compacted_path(name)]) as table:
+        for one in table.naming(text, kind):
+            yield one.position, one.payload
 
 
-def _holds(data: memoryview, wanted: bytes) -> bool:
-    """Search in the map itself: a slice would copy it, and `in` would go byte by byte."""
-    source = data.obj
-    assert isinstance(source, bytes | mmap.mmap)
-    return source.find(wanted) >= 0
-
-
-def _sealed_before(path: Path, since: Instant) -> bool:
-    """Whether everything in a segment was written before `since`. A damaged seal means no."""
-    with mapped(path) as data:
-        seal = read_seal(data)
-    return seal is not None and not seal.recovered and seal.at < since
+def _made_at(decision_id: str) -> Instant | None:
+    """Return the instant that a decision's id tells (`new_decision_id`)."""
+    return int(decision_id[:12], 16) / 1000 if _ID.fullmatch(decision_id) else None

@@ -9,15 +9,19 @@ Laws:
 """
 
 import mmap
+import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from limen.core.catalogue import JournalConfig
 from limen.core.errors import Invalid
 from limen.core.ids import Instant
 from limen.journal.frame import Kind
 from limen.journal.keys import Keys
+from limen.journal.segment_file import sync_directory
 from limen.journal.segments import SegmentName, mapped, read_seal
 
 CLASSES: Mapping[str, frozenset[Kind]] = {
@@ -70,6 +74,11 @@ class Retention(msgspec.Struct, frozen=True):
         return frozenset(gone)
 
 
+def retention_of(config: JournalConfig) -> Retention:
+    """Return the retention that a bundle asks for."""
+    return Retention(bytes_max=config.bytes_max, keep_s=config.keep_s)
+
+
 ALL_KINDS = frozenset[Kind]().union(*CLASSES.values())
 
 
@@ -108,6 +117,20 @@ def marks_in_clear(owner: str) -> tuple[str, ...]:
     username = owner.removeprefix('User::"').removesuffix('"')
     quoted = msgspec.json.encode(username).decode()
     return (msgspec.json.encode(owner).decode()[1:-1], f'"actor":{quoted}', f'"target":{quoted}')
+
+
+def save_holds(root: Path, holds: Holds) -> None:
+    """Let the nodes under a folder know what must be kept, before this returns."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    aside = root / f"{HOLDS}.{secrets.token_hex(4)}"
+    file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(file, msgspec.json.encode(holds))
+        os.fsync(file)
+    finally:
+        os.close(file)
+    aside.rename(root / HOLDS)
+    sync_directory(root)
 
 
 def load_holds(root: Path) -> Holds:

@@ -111,7 +111,7 @@ def _seal_inputs(record: InputsRecord, keys: Keys) -> InputsRecord:
     if owner is None or not facts:
         return replace(record, facts=facts)
     key = keys.for_owner(owner)
-    packed = zlib.compress(_encode(facts), 6)  # names of attributes and groups, again and again
+    packed = zlib.compress(_encode(facts))  # the same names of attributes and groups again and again
     return replace(record, key=key.id, facts={_SEALED: key.seal("facts", packed)})
 
 
@@ -149,18 +149,18 @@ def _map_closure(closure: Any, change: Callable[[Any], Any]) -> Any:
 
 def _veil(entity: Any, owner: str | None, keys: Keys) -> Any:
     """Seal the attributes of somebody else, such as the owner of the resource."""
-    if not isinstance(entity, Mapping) or not is_person(entity.get("ref")) or not entity.get("attrs"):
+    if not isinstance(entity, dict) or not is_person(entity.get("ref")) or not entity.get("attrs"):
         return entity
     whose = person(entity["ref"])
     if whose is None or whose == owner:
         return entity
     key = keys.for_owner(whose)
-    return {**entity, "attrs": {_SEALED: key.seal("attrs", _encode(entity["attrs"])), _KEY: key.id}}
+    return {**entity, "attrs": {_SEALED: keys.seal(key, "attrs", _encode(entity["attrs"])), _KEY: key.id}}
 
 
 def _unveil(entity: Any, keys: Keys | None, missing: list[str]) -> Any:
-    attrs = entity.get("attrs") if isinstance(entity, Mapping) else None
-    if not isinstance(attrs, Mapping) or _SEALED not in attrs:
+    attrs = entity.get("attrs") if isinstance(entity, dict) else None
+    if not isinstance(attrs, dict) or _SEALED not in attrs:
         return entity
     key = keys.find(attrs[_KEY]) if keys else None
     if key is None:

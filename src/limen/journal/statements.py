@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 from limen.journal.checkpoints import (
     CHECKPOINTS,
+    KEY_FILE,
+    SALT,
     Checkpoint,
     SignedCheckpoint,
+    name_system,
     open_checkpoint,
     read_notes,
 )
@@ -51,6 +54,7 @@ class Known(NamedTuple):
 
     checkpoint: Checkpoint
     witnessed_at: int | None
+    note: Note
 
 
 class Statements(NamedTuple):
@@ -68,6 +72,26 @@ class Statements(NamedTuple):
     removed: tuple[str, int]
     doubts: tuple[Doubt, ...]
     unchecked: tuple[Unchecked, ...]
+
+
+def check_common(places: Places, trust: Trust) -> list[Doubt]:
+    """Check what is of no single node: the files that name control's key, the salt that names the system."""
+    doubts = []
+    key = trust.cosigner
+    for folder in (places.countersigned, places.witness):
+        path = folder / KEY_FILE if folder is not None else None
+        if (
+            key is not None
+            and path is not None
+            and path.exists()
+            and path.read_bytes() != f"{key}\n".encode()
+        ):
+            doubts.append(Doubt("", Problem.OTHER_KEY, f"{path} names another key than control's, {key}."))
+    salt = places.journal / SALT
+    if key is not None and salt.exists() and not key.name.startswith(f"{name_system(salt.read_bytes())}/"):
+        text = f"{salt} is not the salt of the system whose key is {key}."
+        doubts.append(Doubt("", Problem.OTHER_KEY, text))
+    return doubts
 
 
 class _Source(NamedTuple):
@@ -98,13 +122,15 @@ def gather(node: str, places: Places, trust: Trust) -> Statements:
     doubts += _forks(node, known)
     doubts += _clock(node, known)
     doubts += _cut_file(node, mine)
+    removed, false = removed_until(places.journal / node / REMOVED, node, key, trust.cosigner)
+    doubts += [Doubt(node, Problem.FALSE_SIGNATURE, text) for text in false]
     since = [one.signed.checkpoint for one in mine if one.source.path == places.since]
     return Statements(
         known,
         key,
         vouched,
         max(since, key=_order, default=None),
-        _removed(node, places.journal / node / REMOVED, key, trust, doubts),
+        removed,
         tuple(doubts),
         tuple(unchecked),
     )
@@ -175,14 +201,15 @@ def _key_of(node: str, found: Sequence[_Gathered], trust: Trust) -> tuple[Verifi
 
 
 def _merge(found: Sequence[_Gathered]) -> tuple[Known, ...]:
-    """Return each checkpoint once, in the order of the trees, with control's first time."""
-    times: dict[Checkpoint, int | None] = {}
+    """Return each checkpoint once, in the order of the trees, with control's first word on it."""
+    best: dict[Checkpoint, Known] = {}
     for one in found:
-        before, now = times.get(one.signed.checkpoint), one.witnessed_at
-        times[one.signed.checkpoint] = min(before, now) if before and now else before or now
-    return tuple(
-        Known(*item) for item in sorted(times.items(), key=lambda item: (*_order(item[0]), item[0].at))
-    )
+        new = Known(one.signed.checkpoint, one.witnessed_at, one.signed.note)
+        old = best.get(new.checkpoint)
+        times = (new.witnessed_at, old.witnessed_at if old is not None else None)
+        if old is None or (times[0] is not None and (times[1] is None or times[0] < times[1])):
+            best[new.checkpoint] = new
+    return tuple(sorted(best.values(), key=lambda known: (*_order(known.checkpoint), known.checkpoint.at)))
 
 
 def _forks(node: str, known: Sequence[Known]) -> list[Doubt]:
@@ -200,7 +227,7 @@ def _forks(node: str, known: Sequence[Known]) -> list[Doubt]:
 
 
 def _clock(node: str, known: Sequence[Known]) -> list[Doubt]:
-    """Times must go on with the trees: the node's own, and control's; and the node's not ahead of control's."""
+    """Times go on with the trees: the node's, and control's; and the node's are not ahead of control's."""
     latest = witnessed = 0
     for one in known:
         checkpoint, at = one.checkpoint, one.checkpoint.at
@@ -226,28 +253,26 @@ def _cut_file(node: str, found: Sequence[_Gathered]) -> list[Doubt]:
     return []
 
 
-def _removed(
-    node: str, path: Path, key: VerifierKey | None, trust: Trust, doubts: list[Doubt]
-) -> tuple[str, int]:
-    """Return up to where the node, or control, has signed that records were removed on purpose."""
-    control = trust.cosigner
+def removed_until(
+    path: Path, node: str, key: VerifierKey | None, cosigner: VerifierKey | None
+) -> tuple[tuple[str, int], tuple[str, ...]]:
+    """Return up to where the node, or control, has signed that records were removed, and what is false."""
     keys = [key] if key is not None else []
-    if control is not None:
-        keys.append(VerifierKey(control.name, Algorithm.ED25519, control.public))
-    furthest = ("", 0)
+    if cosigner is not None:
+        keys.append(VerifierKey(cosigner.name, Algorithm.ED25519, cosigner.public))
+    furthest, false = ("", 0), []
     kept = read_notes(path)
     for data in kept.notes:
         try:
             removal = parse_removal(_opened(data, keys))
         except NoteRefused as refused:
-            doubts.append(Doubt(node, Problem.FALSE_SIGNATURE, f"{path}: {refused.message}"))
+            false.append(f"{path}: {refused.message}")
             continue
         if removal.node == node:
             furthest = max(furthest, (removal.boot, removal.position))
-    for start, end in (*kept.damage, *([(kept.torn, kept.size)] if kept.torn < kept.size else [])):
-        text = f"{path}: bytes {start} to {end} are no note."
-        doubts.append(Doubt(node, Problem.FALSE_SIGNATURE, text))
-    return furthest
+    if kept.damage or kept.torn < kept.size:
+        false.append(f"{path} holds bytes that are no note.")
+    return furthest, tuple(false)
 
 
 def _opened(data: bytes, keys: Sequence[VerifierKey]) -> Note:

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from limen.journal.frame import Damage, Frame, Kind, scan
+from limen.journal.frame import Damage, Kind, scan
 from limen.journal.merkle import leaf_hash
 from limen.journal.segments import (
     SUFFIX,
@@ -135,12 +135,6 @@ def opened(name: SegmentName) -> Iterator[memoryview | None]:
             yield None
             return
         yield memoryview(read)
-
-
-def as_frame(stored: StoredFrame) -> Frame:
-    """Return a frame whose payload is still there, as `decode_record` takes it."""
-    assert stored.payload is not None
-    return Frame(stored.kind, stored.position, stored.payload, 0, 0)
 
 
 def _edge(name: SegmentName, kind: Kind) -> bytes | None:

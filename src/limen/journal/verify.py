@@ -15,7 +15,7 @@ from pathlib import Path
 
 from limen.journal import stored
 from limen.journal.findings import Doubt, NodeReport, Problem, Report, Unchecked
-from limen.journal.statements import Places, Trust, gather
+from limen.journal.statements import Places, Statements, Trust, check_common, gather
 from limen.journal.walk import Walk
 
 Progress = Callable[[int], None]
@@ -26,36 +26,28 @@ def verify_journals(
     places: Places, trust: Trust, *, progress: Progress = lambda _: None, nodes: frozenset[str] | None = None
 ) -> Report:
     """Verify the journals of all nodes, or of those named. Reads everything; writes nothing."""
-    reports, doubts, unchecked = [], list[Doubt](), list[Unchecked]()
-    for node in known_nodes(places):
-        if nodes is not None and node not in nodes:
-            continue
-        report = verify_node(node, places, trust, progress, doubts, unchecked)
-        reports.append(report)
-    if not reports:
-        text = f"There is no journal in {places.journal}."
-        doubts.append(Doubt("", Problem.BOOT_GONE, text))
-    return Report(not doubts, tuple(reports), tuple(doubts), tuple(unchecked))
+    found = [
+        _verify_node(node, places, trust, progress)
+        for node in known_nodes(places)
+        if nodes is None or node in nodes
+    ]
+    doubts = (*check_common(places, trust), *(doubt for report in found for doubt in report.doubts))
+    if not found:
+        doubts = (Doubt("", Problem.BOOT_GONE, f"There is no journal in {places.journal}."),)
+    unchecked = tuple(one for report in found for one in report.unchecked)
+    return Report(not doubts, tuple(node for report in found for node in report.nodes), doubts, unchecked)
 
 
-def verify_node(
-    node: str,
-    places: Places,
-    trust: Trust,
-    progress: Progress,
-    doubts: list[Doubt],
-    unchecked: list[Unchecked],
-) -> NodeReport:
-    """Verify one node, and add to what was found."""
+def _verify_node(node: str, places: Places, trust: Trust, progress: Progress) -> Report:
     statements = gather(node, places, trust)  # first: what is signed by now is on the disk by now
-    doubts += statements.doubts
-    unchecked += statements.unchecked
     walk = Walk(node, statements, progress)
-    names = stored.list_stored(places.journal / node)
-    walk.run(names)
-    doubts += walk.doubts
-    unchecked += walk.unchecked
-    unchecked += _cuts(node, places.journal / node)
+    walk.run(stored.list_stored(places.journal / node))
+    doubts = (*statements.doubts, *walk.doubts)
+    unchecked = (*statements.unchecked, *walk.unchecked, *_cuts(node, places.journal / node))
+    return Report(not doubts, (_describe(node, statements, walk),), doubts, unchecked)
+
+
+def _describe(node: str, statements: Statements, walk: Walk) -> NodeReport:
     witnessed = [one for one in statements.known if one.witnessed_at is not None]
     newest = witnessed[-1] if witnessed else None
     boot, size = walk.newest

@@ -14,6 +14,7 @@ from limen.journal.merkle import Frontier
 from limen.journal.naming import id_in, name_records
 from limen.journal.segments import BootTree, SegmentHeader, SegmentName
 from limen.journal.statements import SKEW_S, Known, Statements
+from limen.journal.stored import compacted_path
 
 NEVER = 1 << 63  # a position that no record has
 
@@ -106,6 +107,9 @@ class Walk:
             self._join(name, header)
         self._set_clock()
         self._read(name, segment, newest=newest)
+        for position in segment.misfits():
+            text = f"{compacted_path(name).name} would be searched by other words than the record has."
+            self._doubt(Problem.UNREADABLE, text, position, position + 1)
         self._position = segment.position
         self._ended = _Ended(name.path.with_suffix(".seg").name, segment.position)
 
@@ -118,17 +122,23 @@ class Walk:
             self._doubt(Problem.MISPLACED, text, header.first)
         if self._ended is None:
             self._check_beginning(header)
-            return
-        if (header.previous, header.previous_end) != self._ended:
-            text = (
-                f"{name.path.name} goes on from {header.previous} at {header.previous_end}; before it stands "
-                f"{self._ended.name}, which ends at {self._ended.end}."
-            )
-            problem = Problem.MISSING if not first else Problem.BROKEN_CHAIN
-            self._doubt(problem, text, self._ended.end, header.first)
-        if first and header.frontier is not None and not self._follows(header.after):
+        elif (header.previous, header.previous_end) != self._ended:
+            self._check_gap(name, header, self._ended, first=first)
+        elif first and header.frontier is not None and not self._follows(header.after):
             text = "The boot does not go on from the boot before it as that is now."
             self._doubt(Problem.BROKEN_CHAIN, text, 0)
+
+    def _check_gap(self, name: SegmentName, header: SegmentHeader, ended: _Ended, *, first: bool) -> None:
+        if (header.boot, header.first) <= self._statements.removed:
+            text = f"Everything before record {header.first} may be gone (retention), and a part of it is."
+            self._unchecked("removed", text, None)
+            self._before, self._ended = None, None
+            return
+        text = (
+            f"{name.path.name} goes on from {header.previous} at {header.previous_end}; before it stands "
+            f"{ended.name}, which ends at {ended.end}."
+        )
+        self._doubt(Problem.BROKEN_CHAIN if first else Problem.MISSING, text, ended.end, header.first)
 
     def _follows(self, after: BootTree | None) -> bool:
         """Whether the boot that was read before is the one that a boot says it follows."""
@@ -169,7 +179,8 @@ class Walk:
             self._doubt(Problem.CHANGED, f"{name.path.name}: its frontier is none.", header.first)
             self._tree = None
             return
-        if self._tree is not None and self._tree.roots != stated.roots:
+        grown = self._tree is not None and self._tree.size == stated.size  # else it was told what is missing
+        if self._tree is not None and grown and self._tree.roots != stated.roots:
             text = f"{name.path.name} does not go on from the records before it: they, or it, were changed."
             self._doubt(Problem.CHANGED, text, 0, header.first)
         self._tree = stated
@@ -290,7 +301,7 @@ class Walk:
             text = "Retention removed the content; that there were such records is proven by their hashes."
             self._unchecked("content_removed", text, inspector.removed)
 
-    def _unchecked(self, what: str, text: str, records: int, since: Instant | None = None) -> None:
+    def _unchecked(self, what: str, text: str, records: int | None, since: Instant | None = None) -> None:
         self.unchecked.append(Unchecked(self.node, what, text, self._boot, records, since))
 
     def _doubt(
@@ -306,7 +317,7 @@ class Walk:
 
 
 def _is_there(name: SegmentName) -> bool:
-    return name.path.exists() or stored.compacted_path(name).exists()
+    return name.path.exists() or compacted_path(name).exists()
 
 
 def _from_position(names: Sequence[SegmentName], position: int) -> Sequence[SegmentName]:

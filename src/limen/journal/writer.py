@@ -14,7 +14,7 @@ Laws:
 import hmac
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NewType, Self
@@ -35,12 +35,7 @@ from limen.journal.opening import load_salt, lock_node, recover
 from limen.journal.options import SEGMENT_BYTES, JournalOptions
 from limen.journal.reserve import Reserve
 from limen.journal.segment_file import Write
-from limen.journal.segments import (
-    Loss,
-    SegmentName,
-    check_sealed,
-    list_segments,
-)
+from limen.journal.segments import Loss, SegmentName, check_sealed, list_segments
 
 __all__ = ["SEGMENT_BYTES", "Journal", "JournalOptions", "Once", "Position"]
 
@@ -158,26 +153,14 @@ class Journal:
         Raises:
             Unavailable: as `append`.
         """
-        urgent = urgent or all(isinstance(item, EventRecord) for item in items)
+        if isinstance(items[0], EventRecord):
+            urgent = urgent or all(isinstance(item, EventRecord) for item in items)
         with self._lock:
             position = self._intake.take(items, urgent=urgent)
             sync = self._intake.options.sync
         if sync:
             self.flush()
         return None if position is None else Position(position)
-
-    def append_once(
-        self, kind: str, record_id: str, make: Callable[[], Record], *, urgent: bool = False
-    ) -> bool:
-        """Write the record that `make` returns unless this segment has it; return whether that was done.
-
-        Raises:
-            Unavailable: as `append`.
-        """
-        missing = (kind, record_id) not in self._intake.known
-        if missing:
-            self.append_many((Once(kind, record_id, make),), urgent=urgent)
-        return missing
 
     def salted(self, content: bytes) -> str:
         """Return the salted hash (32 hex digits) under which inputs of this content are stored.

@@ -14,6 +14,7 @@ from prometheus_client import Gauge
 from limen import __version__
 from limen.administrator.active import load_bundle
 from limen.administrator.authority import Authority
+from limen.administrator.change_events import apply_noted
 from limen.administrator.policies import HOST_OPERATOR, PolicyAdministrator
 from limen.administrator.reassess_sessions import end_sessions, locked_out, sweep_sessions
 from limen.administrator.replica import Replica, session_facts
@@ -45,8 +46,6 @@ from limen.store.sessions import Session
 NODE = "control"
 SWEEP_EVERY_S = 30.0
 CHANGES_KEPT = 100_000  # a gateway that is further behind takes a snapshot
-NOTED_KINDS = frozenset({"person", "group", "workload", "grant", "bundle"})
-"""Kinds of which every change is an event in the journal; sessions and secrets have events of their own."""
 
 log = structlog.get_logger("limen.control")
 
@@ -101,7 +100,6 @@ class Control:
         self.console = create_console(self._console_deps())
         self._parts = self.console.state.parts
         self._feed = FeedServer(self._store, state.socket("feed"), on_seen=self._parts.sessions.note_seen)
-        self.registry.register(GatewayCollector(self._feed))
         self._gateways = ControlGateways(
             state,
             self._feed,
@@ -111,6 +109,7 @@ class Control:
             catalogue=lambda: self._authority.active().catalogue,
             listen=options.gateways,
         )
+        self.registry.register(GatewayCollector(self._feed, self._gateways.ships))
         admin_deps = self._admin_deps()
         self.admin = create_admin(admin_deps)
         self.console.state.gate.serve_admin(create_remote(admin_deps))
@@ -167,25 +166,18 @@ class Control:
 
     def _follow(self, changes: tuple[Change, ...]) -> None:
         self._committed_at = self._clock.now()
-        self._authority.update(lambda replica: replica.apply(changes))
+        noted: list[EventRecord] = []
+
+        def apply(replica: Replica) -> None:
+            noted.extend(apply_noted(replica, changes, epoch=self._store.epoch, node=NODE))
+
+        self._authority.update(apply)
         self._head.set(changes[-1].seq)
         people = locked_out(changes, self._clock.now())
         if people and self._loop is not None:
             self._loop.call_soon_threadsafe(self._lock_out, people)
-        for change in changes:
-            if change.kind in NOTED_KINDS:
-                self._note(
-                    EventRecord(
-                        id=f"chg_{self._store.epoch[:12]}_{change.seq}",  # the same at every control node
-                        at=change.at,
-                        node=NODE,
-                        kind=f"{change.kind}.{'changed' if change.value is not None else 'removed'}",
-                        actor=change.actor,
-                        target=change.id,
-                        reason=change.reason,
-                        data={"seq": change.seq},
-                    )
-                )
+        for event in noted:
+            self._note(event)
 
     def _lock_out(self, people: tuple[str, ...]) -> None:
         """End the sessions of people who may not come in any more; the next sweep does what this misses."""

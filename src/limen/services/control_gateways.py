@@ -22,11 +22,13 @@ from limen.core.clock import Clock
 from limen.core.errors import Refused
 from limen.core.secret import Secret
 from limen.enforcement.certificates import CertificateFolder
+from limen.journal.keys import Keys
 from limen.services.console_tls import TlsConsole
 from limen.services.control_tls import ControlTls
 from limen.services.feed import FeedServer
 from limen.services.feed_ports import Following
 from limen.services.feed_tls import FeedTls
+from limen.services.ship_server import Shipping, ShipServer
 from limen.services.state import StateDir
 from limen.store import gateways
 from limen.store.gateways import REMOVED, GatewayRow
@@ -52,6 +54,7 @@ class ControlGateways:
         self._feed, self._ledger, self._clock, self._state = feed, ledger, clock, state
         self._catalogue = catalogue
         self._desk: GatewayDesk | None = None
+        self.ships = ShipServer(state.journal, Keys.open(state.journal), ledger, clock)
         self._servers: tuple[FeedTls | TlsConsole, ...] = ()
         if listen is not None:
             self._open(listen, console)
@@ -72,7 +75,17 @@ class ControlGateways:
         )
         tls = ControlTls(ca, folder, self._clock)
         self._servers = (
-            FeedTls(self._feed, desk, ca, tls, self._clock, host=host, port=port, sign_leaf=self._sign_leaf),
+            FeedTls(
+                self._feed,
+                desk,
+                ca,
+                tls,
+                self._clock,
+                host=host,
+                port=port,
+                sign_leaf=self._sign_leaf,
+                ships=self.ships,
+            ),
             TlsConsole(console, tls, desk.admit, self._clock, host=host, port=port + 1),
         )
 
@@ -85,6 +98,7 @@ class ControlGateways:
         """Stop serving them."""
         for server in self._servers:
             await server.stop()
+        await self.ships.stop()
 
     def jwks(self) -> list[dict[str, Any]]:
         """Return the assertion keys of joined gateways (members of a JWK set)."""
@@ -102,6 +116,7 @@ class ControlGateways:
             following.setdefault(one.node, []).append(one)
         return [
             _described(node, rows.get(node), following.get(node, []), self._feed.last_seen, self._clock.now())
+            | _shipped(node in rows, self.ships.state(node), self._clock.now())
             for node in sorted({*rows, *following})
         ]
 
@@ -121,6 +136,18 @@ class ControlGateways:
         """Take a gateway out, and end its connections. Works without `--gateways` too."""
         await asyncio.to_thread(self._remove, node, actor, reason)
         self._feed.disconnect(node, gateways.removed_gateway(node))
+        self.ships.disconnect(node)
+
+    async def erase(self, owner: str) -> dict[str, bool]:
+        """Erase the keys of `owner` (`User::"ada"`) here and at every joined gateway; return which have.
+
+        Those that are away do it when they come back, before control takes a record from them. Each
+        control node has its own copies and keys: erase at each of them.
+        """
+        with self._ledger.store.read() as connection:
+            rows = gateways.list_gateways(connection)
+        joined = [row.node for row in rows if row.state != REMOVED]
+        return await self.ships.erase(owner, joined, lambda do, args: self._feed.command(None, do, args))
 
     async def command(
         self, node: str | None, do: str, args: Mapping[str, Any]
@@ -139,6 +166,7 @@ class ControlGateways:
         with self._ledger.entry(actor, reason) as entry:
             gateways.remove_gateway(entry.tx, node)
             entry.note("gateway.removed", target=node)
+        self.ships.forget(node)
 
     def _sign_leaf(self, csr: str) -> tuple[str, str]:
         folder = CertificateFolder(self._state.root / "ca")
@@ -146,10 +174,10 @@ class ControlGateways:
 
 
 class GatewayCollector(Collector):
-    """What control knows of each gateway that follows it, for Prometheus."""
+    """What control knows of each gateway that follows it, or ships to it, for Prometheus."""
 
-    def __init__(self, feed: FeedServer) -> None:
-        self._feed = feed
+    def __init__(self, feed: FeedServer, ships: ShipServer | None = None) -> None:
+        self._feed, self._ships = feed, ships
 
     def collect(self) -> Iterable[Metric]:
         """Read everything now."""
@@ -167,7 +195,32 @@ class GatewayCollector(Collector):
             lag.add_metric([node], max(one.lag for one in lines))
             age.add_metric([node], max(_age(one) for one in lines))
             streams.add_metric([node], sum(one.streams for one in lines))
-        return (lag, age, streams)
+        return (lag, age, streams, *self._shipped())
+
+    def _shipped(self) -> Iterable[Metric]:
+        left = GaugeMetricFamily(
+            "limen_ship_left_bytes", "Bytes of journal that a gateway has yet to send.", labels=["node"]
+        )
+        age = GaugeMetricFamily(
+            "limen_ship_age_seconds", "Since a gateway had nothing left to send.", labels=["node"]
+        )
+        for node in self._ships.nodes if self._ships else ():
+            assert self._ships is not None
+            state = self._ships.state(node)
+            left.add_metric([node], state.left_bytes)
+            age.add_metric([node], self._ships.age_s(node))
+        return (left, age)
+
+
+def _shipped(joined: bool, state: Shipping, now: float) -> dict[str, Any]:
+    """Return how far a joined gateway's records are here. Those of control's own machine are here at once."""
+    if not joined:
+        return {"ships": "local", "ship_left_bytes": 0, "ship_age_s": 0.0}
+    return {
+        "ships": state.alarm or ("yes" if state.shipping else "no"),
+        "ship_left_bytes": state.left_bytes,
+        "ship_age_s": None if state.whole_at is None else round(max(0.0, now - state.whole_at), 3),
+    }
 
 
 def _described(

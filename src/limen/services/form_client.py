@@ -32,7 +32,7 @@ class Form:
 
 
 def verified_transport(ca_file: Path | None) -> httpx.HTTPTransport:
-    """Return how to reach an HTTPS host whose certificate is verified. Names below `.localhost` mean this machine.
+    """Return how to reach HTTPS hosts, verified. Names below `.localhost` mean this machine.
 
     Raises:
         Invalid: the CA file is none.
@@ -56,7 +56,9 @@ class FormClient:
     """
 
     def __init__(self, ca_file: Path | None) -> None:
-        self.http = httpx.Client(transport=verified_transport(ca_file), timeout=TIMEOUT_S, follow_redirects=True)
+        self.http = httpx.Client(
+            transport=verified_transport(ca_file), timeout=TIMEOUT_S, follow_redirects=True
+        )
 
     def __enter__(self) -> "FormClient":
         return self

@@ -49,6 +49,7 @@ class Identity(msgspec.Struct, frozen=True):
     ca: str
     token_key: str
     app_secret_key: str
+    journal: str = ""  # what its journals are called; empty: as the node
 
     def __repr__(self) -> str:
         return f"Identity({self.node!r}, •••)"
@@ -68,7 +69,11 @@ class IdentityFolder:
         return self._identity.exists()
 
     def save(self, welcome: Welcome, controls: tuple[str, ...], key: ec.EllipticCurvePrivateKey) -> None:
-        """Keep what control answered; `key` is the one that its certificate is of."""
+        """Keep what control answered; `key` is the one that its certificate is of.
+
+        A folder that was joined before keeps the name of its journals: they go on.
+        """
+        journal = self.load().journal if self.joined else welcome.journal
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self.save_certificate(welcome.chain, key)
         identity = Identity(
@@ -78,6 +83,7 @@ class IdentityFolder:
             ca=welcome.ca,
             token_key=welcome.token_key,
             app_secret_key=welcome.app_secret_key,
+            journal=journal,
         )
         write_private(self._identity, msgspec.json.encode(identity))
 
@@ -139,6 +145,8 @@ class Seat(msgspec.Struct, frozen=True):
         token_key, app_secret_key: see `Welcome`.
         identity: None on control's own machine.
         consoles: where control's console answers over TLS; empty on control's own machine.
+        journal: what its journals are called, before the slot.
+        ship_dial: the way to control for its journals; None on control's own machine, which has them.
     """
 
     node: str
@@ -148,6 +156,8 @@ class Seat(msgspec.Struct, frozen=True):
     app_secret_key: Secret[bytes]
     identity: IdentityFolder | None = None
     consoles: tuple[tuple[str, int], ...] = ()
+    journal: str = ""
+    ship_dial: Dial | None = None
 
     @property
     def console_name(self) -> str:
@@ -165,6 +175,7 @@ def find_seat(state: StateDir, *, node: str = LOCAL_NODE) -> Seat:
             protocol_oldest=PROTOCOL_OLDEST,
             token_key=state.key(TOKENS),
             app_secret_key=state.key(APP_SECRETS),
+            journal=node,
         )
     identity = folder.load()
     addresses = tuple(parse_address(text, "identity") for text in identity.controls)
@@ -176,6 +187,8 @@ def find_seat(state: StateDir, *, node: str = LOCAL_NODE) -> Seat:
         app_secret_key=_key(identity.app_secret_key),
         identity=folder,
         consoles=tuple((host, port + 1) for host, port in addresses),
+        journal=identity.journal or identity.node,
+        ship_dial=dial_tls(addresses, folder),
     )
 
 

@@ -39,10 +39,14 @@ from limen.enforcement.leash.records import ended_record, was_live
 from limen.enforcement.leash.server import LeashServer, start_leash
 from limen.enforcement.leash.watchdog import EXIT_CODE, Watchdog
 from limen.engine.memo import Memo
+from limen.journal.checkpoints import load_node_signer
+from limen.journal.keys import Keys
+from limen.journal.retention import Retention
 from limen.journal.writer import Journal
 from limen.services.gateway_commands import stream_commands
 from limen.services.gateway_identity import Seat
 from limen.services.gateway_replica import adopt_replica
+from limen.services.ship import Shipper, erase_commands
 from limen.services.state import StateDir
 from limen.store.sealing import Sealer, secret_context
 
@@ -55,12 +59,14 @@ class Deciding:
     def __init__(self, state: StateDir, seat: Seat, slot: str) -> None:
         node = seat.node
         self.clock = SystemClock()
-        self.journal = Journal.open(state.journal, f"{node}-{slot}", self.clock)
+        self.journal = Journal.open(state.journal, f"{seat.journal}-{slot}", self.clock)
         self.replica = Replica(self._load_bundle)
         self.memo = Memo()
         self.streams = Streams(self.clock, on_end=self._stream_ended)
         self.explainer = Explanations(self.replica, self.clock)
         self._state, self._seat, self._slot = state, seat, slot
+        self._keys = Keys.open(state.journal)
+        self._shipper = self._make_shipper()
         self._file = ReplicaFile(adopt_replica(state.root, slot), self.clock, read_boot_id())
         self.feed = FeedClient(
             seat.dial,
@@ -68,7 +74,7 @@ class Deciding:
             self.clock,
             node=node,
             file=self._file,
-            commands=stream_commands(self.streams),
+            commands=stream_commands(self.streams) | erase_commands(self._keys),
             streams=lambda: len(self.streams),
             protocol_oldest=seat.protocol_oldest,
         )
@@ -103,6 +109,9 @@ class Deciding:
         )
         self._leash_server = await start_leash(self._socket("leash"), self._leash, watchdog=self._watchdog)
         self._tasks.append(_vital(self._reassessor.run(), "reassess"))
+        if self._shipper is not None:
+            self._tasks.append(asyncio.create_task(self._shipper.run(), name="ship"))
+            self._tasks[-1].add_done_callback(_lament)  # decisions go on, and control sees that nothing comes
 
     async def _catch_up(self) -> None:
         """Learn what was changed while no brain ran, before the first answer.
@@ -133,6 +142,7 @@ class Deciding:
         await self.explainer.close()
         self._file.close()
         self.journal.close()
+        self._keys.close()
 
     # --- what Envoy tells --------------------------------------------------------------------------
 
@@ -181,7 +191,45 @@ class Deciding:
             ),
             "limen_gateway_memo_hits": ("Decisions answered from the memo.", lambda: float(self.memo.hits)),
             "limen_gateway_memo_misses": ("Decisions made anew.", lambda: float(self.memo.misses)),
+        } | self._ship_gauges()
+
+    def _ship_gauges(self) -> dict[str, Gauge]:
+        shipper = self._shipper
+        if shipper is None:
+            return {}
+        return {
+            "limen_gateway_ship_connected": (
+                "Whether control takes this brain's records now.",
+                lambda: float(shipper.shipping),
+            ),
+            "limen_gateway_ship_left_bytes": (
+                "Bytes of this machine's journals that control has yet to get; -1 where another brain ships.",
+                lambda: float(-1 if shipper.left_bytes is None else shipper.left_bytes),
+            ),
         }
+
+    def _make_shipper(self) -> Shipper | None:
+        """Return what ships this machine's journals; None where control reads them itself."""
+        if self._seat.ship_dial is None:
+            return None
+        keys, journal = self._state.root / "keys", self._state.journal
+        return Shipper(
+            self._seat.ship_dial,
+            journal,
+            self._seat.node,
+            self._keys,
+            self.clock,
+            retention=self._retention,
+            signer=lambda name: load_node_signer(keys, journal, name),
+        )
+
+    def _retention(self) -> Retention:
+        """Return how long this machine keeps what control has."""
+        active = self.replica.active
+        if active is None:
+            return Retention()
+        config = active.catalogue.journal
+        return Retention(bytes_max=config.bytes_max, keep_s=config.keep_s)
 
     def _socket(self, name: str) -> Path:
         return self._state.socket(f"{name}-{self._slot}")
@@ -213,6 +261,11 @@ def _vital(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
     task = asyncio.create_task(work, name=name)
     task.add_done_callback(_end_with)
     return task
+
+
+def _lament(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        log.critical("gateway.part_failed", part=task.get_name(), exc_info=task.exception())
 
 
 def _end_with(task: asyncio.Task[None]) -> None:

@@ -150,7 +150,8 @@ class Shipper:
             message: Batch | Notes | None = batch
             if batch is None and place.boot:
                 new = notes_after(notes, place.notes)[:NOTES_PER_LINE]
-                message = Notes(journal, tuple(note.decode() for note in new)) if new else None
+                texts = tuple(note.decode(errors="replace") for note in new)
+                message = Notes(journal, texts) if texts else None
             if message is None:
                 continue
             kept = await talk.ask(message)

@@ -82,6 +82,11 @@ class ShipServer:
         """Return how far a gateway is."""
         return self._states.get(node, Shipping())
 
+    def age_s(self, node: str) -> float:
+        """Return for how long a gateway has had something left to send; infinite: never known whole here."""
+        whole_at = self.state(node).whole_at
+        return float("inf") if whole_at is None else max(0.0, self._clock.now() - whole_at)
+
     @property
     def nodes(self) -> tuple[str, ...]:
         """Return the gateways that have shipped since control started."""
@@ -97,7 +102,9 @@ class ShipServer:
         self._lines[node] = task
         mirrors = Mirrors(self._root, node, self._keys, self._clock, lambda gap: self._note_gap(node, gap))
         try:
-            await self._take_all(first, lines, writer, peer, mirrors, node)
+            await self._greet(first, writer, peer, mirrors)
+            lines.max_bytes, lines.silence_s = SHIP_LINE_MAX_BYTES, SILENCE_MAX_S
+            await self._take_all(lines, writer, peer, mirrors)
         except Alarm as alarm:
             await asyncio.to_thread(self._raise_alarm, node, alarm)
             _say_bye(writer, alarm)
@@ -192,7 +199,7 @@ class ShipServer:
             await asyncio.to_thread(peer.admit)
             if isinstance(message, Erased):
                 await asyncio.to_thread(self._note_erased, node, message.owners, message.keys)
-            elif isinstance(message, Batch) and await asyncio.to_thread(self._erasures.owners, node):
+            elif isinstance(message, Batch) and self._erasures.owners(node):
                 raise Refused("The keys that control named must be erased first.", code="SHIP_ERASE_FIRST")
             answer = await self._answer(message, mirrors)
             if isinstance(message, Batch | Beat):

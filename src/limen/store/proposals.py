@@ -34,7 +34,8 @@ def add_proposal(tx: Writing, bundle: BundleId, files: Mapping[str, str], base: 
 def list_proposals(connection: Connection) -> tuple[Proposal, ...]:
     """Return the proposals that wait, oldest first."""
     waiting = select(bundle_proposal).where(bundle_proposal.c.approved_at.is_(None))
-    return tuple(_proposal(row) for row in connection.execute(waiting.order_by(bundle_proposal.c.proposed_at)))
+    rows = connection.execute(waiting.order_by(bundle_proposal.c.proposed_at))
+    return tuple(_proposal(row) for row in rows)
 
 
 def get_proposal(connection: Connection, bundle: str) -> Proposal:

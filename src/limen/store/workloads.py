@@ -186,7 +186,8 @@ def add_token(tx: Writing, name: str, token: TokenHash, *, label: str, life_s: f
         raise Invalid("expires_s: a token lives between one second and 366 days.", remedy="Write 90d.")
     count = select(func.count()).select_from(workload_token).where(workload_token.c.workload == name)
     if (tx.connection.scalar(count) or 0) >= TOKENS_MAX:
-        raise Refused(f"{name} has {TOKENS_MAX} tokens already.", remedy="Revoke one: `limen workload revoke`.")
+        many = f"{name} has {TOKENS_MAX} tokens already."
+        raise Refused(many, remedy="Revoke one: `limen workload revoke`.")
     row = WorkloadToken(
         id=new_id("wlt"),
         workload=name,

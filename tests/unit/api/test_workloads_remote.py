@@ -1,7 +1,6 @@
 """Workloads, and the admin API from elsewhere: by a workload's token, decided and recorded like any call."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -13,7 +13,7 @@ PEM = "-----BEGIN CERTIFICATE-----\n"
 GOOD = """
 domain: corp.example
 exports:
-  siem: {kind: syslog, url: "SIEM.corp.example:6514", ca: ca.pem, classes: [decisions], pseudonyms: export-key}
+  siem: {kind: syslog, url: "SIEM.corp.example:6514", ca: ca.pem, classes: [decisions], pseudonyms: p}
   lake: {kind: https, url: "https://lake.corp.example/in?index=limen", format: jsonl, secret: lake-token}
   otel: {kind: otlp, url: "https://otel.corp.example:4318/v1/logs"}
 """
@@ -28,7 +28,12 @@ def refused(entry: str) -> tuple[Finding, ...]:
 def test_sinks_are_read_with_safe_defaults() -> None:
     exports = parse_bundle({"limen.yaml": GOOD, "ca.pem": PEM}).catalogue.exports
     assert exports["siem"] == ExportConfig(
-        "siem", "syslog", "siem.corp.example:6514", classes=("decisions",), pseudonyms="export-key", ca_pem=PEM
+        "siem",
+        "syslog",
+        "siem.corp.example:6514",
+        classes=("decisions",),
+        pseudonyms="p",
+        ca_pem=PEM,
     )
     assert exports["lake"] == ExportConfig(
         "lake", "https", "https://lake.corp.example/in?index=limen", format="jsonl", secret="lake-token"

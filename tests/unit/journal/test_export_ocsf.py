@@ -74,8 +74,9 @@ def event(kind: str, **fields: Any) -> EventRecord:
         "id": "evt_1", "at": 1_800_000_000.0, "node": "control", "actor": "root", "target": "ada",
         "reason": "asked for", "ip": "2001:db8::1",
         "data": {
-            "aal": 2, "methods": ["passkey", "totp", "oidc:corp", "recovery"], "session": "ses_1", "why": "password",
-            "person": "ada", "cause": "denied", "bytes_in": 3, "bytes_out": 4, "duration_ms": 5, "protocol": "ssh",
+            "aal": 2, "methods": ["passkey", "totp", "oidc:corp", "recovery"], "session": "ses_1",
+            "why": "password", "person": "ada", "cause": "denied", "bytes_in": 3, "bytes_out": 4,
+            "duration_ms": 5, "protocol": "ssh",
             "resource": 'Service::"db"', "attempts": 4, "kind": "passkey",
         },
     }  # fmt: skip
@@ -92,7 +93,9 @@ def noted_kinds() -> set[str]:
     for file in SOURCE.rglob("*.py"):
         text = file.read_text("utf-8")
         if "EventRecord" in text or ".note(" in text:
-            found |= set(re.findall(r"""(?:note\(\s*|_tell\(\s*|kind=|KIND = )f?"([a-z_]+\.[a-z_{}]+)""", text))
+            found |= set(
+                re.findall(r"""(?:note\(\s*|_tell\(\s*|kind=|KIND = )f?"([a-z_]+\.[a-z_{}]+)""", text)
+            )
     return {kind for kind in found if "{" not in kind}
 
 
@@ -136,7 +139,9 @@ def test_decisions_have_the_class_of_what_was_asked(
     assert (found["class_uid"], found["activity_id"], found["action_id"]) == (class_uid, activity, action)
 
 
-@pytest.mark.parametrize("kind", sorted({*KINDS, *(f"{family}.new" for family in FAMILIES), "new.kind", "", "x"}))
+@pytest.mark.parametrize(
+    "kind", sorted({*KINDS, *(f"{family}.new" for family in FAMILIES), "new.kind", "", "x"})
+)
 def test_every_kind_of_event_is_valid(kind: str) -> None:
     for record in (event(kind), event(kind, actor="", target="", reason="", ip="", data={})):
         (row,) = rows(record)
@@ -177,20 +182,24 @@ def test_a_stream_that_ended_tells_bytes_and_cause() -> None:
 
 
 def test_damage_is_a_critical_finding() -> None:
-    (found,) = render(event("journal.loss", actor="journal", target="00000001-aa-00000001.seg", data={"bytes": 9}))
+    (found,) = render(
+        event("journal.loss", actor="journal", target="00000001-aa-00000001.seg", data={"bytes": 9})
+    )
     check(found)
     assert (found["class_uid"], found["severity_id"], found["is_alert"]) == (2004, 5, True)
 
 
 _text = st.text(max_size=12)
-_ref = st.builds(lambda kind, name: f'{kind}::"{name}"', st.sampled_from(("User", "App", "Service", "Route")), _text)
+_ref = st.builds(
+    lambda kind, name: f'{kind}::"{name}"', st.sampled_from(("User", "App", "Service", "Route")), _text
+)
 _at = st.floats(0, 4e9)
 _whole = st.integers(0, 2**60)
 _decisions = st.builds(
-    DecisionRecord, id=_text, at=_at, node=_text, point=st.sampled_from(("gateway", "admin-api", "reassess")) | _text,
+    DecisionRecord, id=_text, at=_at, node=_text, point=st.sampled_from(("admin-api", "reassess")) | _text,
     verdict=st.sampled_from(("allow", "deny")) | _text, code=_text, bundle=_text, inputs=_text, action=_text,
     resource=_ref | _text, subject=st.none() | _ref | _text, session=st.none() | _text,
-    method=st.sampled_from(("GET", "POST", "CONNECT")) | _text, host=_text, path=_text,
+    method=st.sampled_from(("GET", "CONNECT")) | _text, host=_text, path=_text,
     ip=st.ip_addresses().map(str) | _text, policies=st.lists(_text, max_size=3).map(tuple),
     would_be=st.none() | st.sampled_from(("allow", "deny")) | _text, took_us=_whole, age_s=_at,
 )  # fmt: skip
@@ -198,11 +207,13 @@ _outcomes = st.builds(
     OutcomeRecord, id=_text, at=_at, status=_whole, duration_ms=_whole, bytes_in=_whole, bytes_out=_whole,
     flags=_text, details=_text,
 )  # fmt: skip
-_scalar = st.none() | st.booleans() | st.integers() | st.floats() | _text | st.lists(_text | _whole, max_size=3)
+_scalar = (
+    st.none() | st.booleans() | st.integers() | st.floats() | _text | st.lists(_text | _whole, max_size=3)
+)
 _data = st.dictionaries(st.sampled_from(sorted(DATA_FIELDS)) | _text, _scalar, max_size=8)
 _events = st.builds(
-    EventRecord, id=_text, at=_at, node=_text, kind=st.sampled_from(sorted(KINDS)) | _text, actor=_text | _ref,
-    target=_text | _ref, reason=_text, ip=st.ip_addresses().map(str) | _text,
+    EventRecord, id=_text, at=_at, node=_text, kind=st.sampled_from(sorted(KINDS)) | _text,
+    actor=_text | _ref, target=_text | _ref, reason=_text, ip=st.ip_addresses().map(str) | _text,
     data=_data | st.builds(lambda grant: {"after": grant}, _data),
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Field classes: every field has one, and what has none stays here."""
+"""Field classes: every field has one, and what has none stays here. Owners: every kind of event is known."""
 
 from typing import get_args
 

@@ -38,8 +38,8 @@ def decision(number: int, **changes: object) -> DecisionRecord:
 def test_find_joins_outcome_inputs_and_bundle_over_segments(tmp_path: Path) -> None:
     with Journal.open(tmp_path, "gateway", FakeClock(), options=SMALL) as journal:
         for number in range(8):
-            journal.append_once("bundle", "bun1", lambda: BundleRecord("bun1", {"limen.yaml": "domain: x"}))
-            journal.append_once("inputs", "inp1", lambda: InputsRecord("inp1", {"subject": "ada"}))
+            journal.append(BundleRecord("bun1", {"limen.yaml": "domain: x"}))
+            journal.append(InputsRecord("inp1", {"subject": "ada"}))
             journal.append(decision(number))
         journal.append(OutcomeRecord(decision(2).id, 1010.0, 200, 12))
         found = JournalReader(tmp_path).find(decision(2).id)

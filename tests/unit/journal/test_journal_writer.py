@@ -13,7 +13,7 @@ from limen.journal.frame import MARK, Kind, encode_frame
 from limen.journal.reader import JournalReader
 from limen.journal.retention import Retention
 from limen.journal.segments import list_segments
-from limen.journal.writer import SEGMENT_BYTES, Journal, JournalOptions
+from limen.journal.writer import SEGMENT_BYTES, Journal, JournalOptions, Once
 
 PLAIN = JournalOptions(reserve_bytes=0)
 
@@ -124,8 +124,8 @@ def test_inputs_are_stored_once_and_made_only_then(tmp_path: Path) -> None:
         return InputsRecord("i", {"subject": "ada"})
 
     with Journal.open(tmp_path, "gateway", FakeClock(), options=PLAIN) as journal:
-        assert journal.append_once("inputs", "i", make)
-        assert not journal.append_once("inputs", "i", make)
+        assert journal.append_many((Once("inputs", "i", make),)) == 0
+        assert journal.append_many((Once("inputs", "i", make),)) is None
     assert made == [1]
 
 

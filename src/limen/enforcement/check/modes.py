@@ -81,12 +81,10 @@ def warning_header(stage: Stage, code: Code, decision_id: str) -> Header:
     return WARNING, f"would-deny; code={code}{day}; decision={decision_id}"
 
 
-def day_words(stage: Stage) -> str:
-    """Return the day from which it will be denied, as a person says it; empty when none was named."""
-    if not stage.until:
-        return ""
-    day = date.fromisoformat(stage.until)
-    return f"{day.day} {day:%B %Y}"
+def day_words(case: Case, stage: Stage) -> str:
+    """Return the day from which it will be denied, as a person says it; empty when none is ahead."""
+    day = date.fromisoformat(stage.until) if stage.until else None
+    return f"{day.day} {day:%B %Y}" if day is not None and day > _today(case).date() else ""
 
 
 def _today(case: Case) -> datetime:

@@ -29,6 +29,7 @@ class Due(NamedTuple):
     request: CheckRequest
     reply: Reply
     began: float
+    keep_alive: bool
 
 
 class Shell:
@@ -55,7 +56,7 @@ class Shell:
         self._due.clear()
         answers = self.check.settle_many([one.reply for one in due])
         for one, answer in zip(due, answers, strict=True):
-            one.connection.send(one.request, answer)
+            one.connection.send(one, answer)
             kind = one.reply.kind if answer is one.reply.answer else "outage"
             self.tally.note(kind, perf_counter() - one.began)
 
@@ -92,7 +93,8 @@ class CheckProtocol(asyncio.Protocol):
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._waiting: asyncio.Task[None] | None = None
-        self._owing = False  # an answer, at the end of this turn of the loop
+        self._owed = 0  # answers that leave at the end of this turn of the loop
+        self._ending = False
 
     @property
     def open(self) -> bool:
@@ -113,19 +115,20 @@ class CheckProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read. What is not HTTP, or comes before the last answer left, ends the connection."""
-        if self._waiting is not None or self._owing:
+        if self._waiting is not None:
             self.close()
             return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             # An upgrade was answered when its headers were complete; no more HTTP follows it.
-            if self._waiting is None and not self._owing:
+            if self._waiting is None:
                 self.close()
 
     def close(self) -> None:
-        """End the connection, after what was written."""
-        if self._transport is not None:
+        """End the connection, after what was answered."""
+        self._ending = True
+        if self._transport is not None and not self._owed:
             self._transport.close()
 
     # --- what the parser calls -------------------------------------------------------------------
@@ -145,7 +148,7 @@ class CheckProtocol(asyncio.Protocol):
         began = perf_counter()
         request = CheckRequest(self._parser.get_method().decode("ascii"), self._target, self._headers)
         self._target, self._headers = b"", {}
-        if self._waiting is not None or self._owing:
+        if self._waiting is not None:
             self.close()
             return
         outcome = self._shell.check.answer(request)
@@ -156,14 +159,13 @@ class CheckProtocol(asyncio.Protocol):
             self._shell.waiting.add(self._waiting)
             self._waiting.add_done_callback(self._shell.waiting.discard)
 
-    def send(self, request: CheckRequest, answer: Answer) -> None:
+    def send(self, due: Due, answer: Answer) -> None:
         """Let an answer leave that was recorded."""
-        self._owing = False
-        if self._transport is None:
-            return
-        self._transport.write(render_answer(answer, head=request.method == "HEAD"))
-        if not self._parser.should_keep_alive():
-            self._transport.close()
+        self._owed -= 1
+        assert self._transport is not None, "only open connections are answered"
+        self._transport.write(render_answer(answer, head=due.request.method == "HEAD"))
+        if not due.keep_alive or self._ending:
+            self.close()
 
     async def _wait(self, request: CheckRequest, outcome: Outcome, began: float) -> None:
         reply = await self._shell.wait(request, outcome)
@@ -171,5 +173,5 @@ class CheckProtocol(asyncio.Protocol):
         self._answer(request, reply, began)
 
     def _answer(self, request: CheckRequest, reply: Reply, began: float) -> None:
-        self._owing = True
-        self._shell.answer(Due(self, request, reply, began))
+        self._owed += 1
+        self._shell.answer(Due(self, request, reply, began, self._parser.should_keep_alive()))

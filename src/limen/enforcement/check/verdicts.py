@@ -126,7 +126,7 @@ class Verdicts:
             case.question.id,
             decision.code,
             at=case.question.at,
-            day=day_words(stage),
+            day=day_words(case, stage),
             cookie=warned_cookie(case),
             explanation=explanation,
             who=None if case.seat is None else case.seat.person,

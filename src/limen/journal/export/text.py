@@ -57,8 +57,12 @@ def render_json(value: Any) -> bytes:
 
 def render_cell(text: str) -> str:
     """Return text as a CSV cell shows it: control characters spelt out, no formula (law X2)."""
-    shown = _UNSHOWN.sub(_spell, clean_text(text))
-    return _FORMULA.sub(r"\1\2'", shown)
+    return _FORMULA.sub(r"\1\2'", spell_out(clean_text(text)))
+
+
+def spell_out(text: str) -> str:
+    """Return text with what no terminal should get spelt out: `\\x1b` for an escape."""
+    return _UNSHOWN.sub(_spell, text)
 
 
 def _spell(match: re.Match[str]) -> str:

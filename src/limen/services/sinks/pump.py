@@ -19,12 +19,13 @@ from limen.core.secret import Secret
 from limen.journal.export.formats import ENCODERS
 from limen.journal.export.pseudonyms import Pseudonyms, check_key
 from limen.journal.export.rows import Joiner, Row, Wanted
+from limen.journal.export.text import spell_out
 from limen.journal.follow import Follower, Stored
 from limen.services.sinks.cursor import CursorFile, Kept
 from limen.services.sinks.https import HttpsSender
 from limen.services.sinks.otlp import OtlpSender
 from limen.services.sinks.ports import Away, Message, NotTaken, Sender
-from limen.services.sinks.syslog import SyslogSender
+from limen.services.sinks.syslog import Closings, SyslogSender
 from limen.services.sinks.tls import collector_context
 
 BATCH = 1_000  # records read at once; two batches are the most that a sink holds (law K2)
@@ -88,6 +89,7 @@ class Pump:
         self._sender: Sender | None = None
         self._pseudonyms: Pseudonyms | None = None
         self._waiting_since: float | None = None
+        self._closings = Closings()
         self._refused_in_a_row = 0
         self._retry_s = pace.retry_min_s
         self._status = SinkStatus(config.name, config.kind, config.url.partition("?")[0])
@@ -183,7 +185,7 @@ class Pump:
             self._pseudonyms = Pseudonyms(check_key(key, f"The secret {config.pseudonyms}"))
         context = collector_context(config.ca_pem)
         if config.kind == "syslog":
-            return SyslogSender(config.url, context)
+            return SyslogSender(config.url, context, self._closings)
         token = None if config.secret is None else self._secret(config.secret)
         if config.kind == "otlp":
             return OtlpSender(config.url, context, token)
@@ -220,6 +222,7 @@ class Pump:
 
     async def _wait(self, why: str, after_s: float = 0.0) -> None:
         """Note a failure, drop the connection, and wait: longer each time, with jitter."""
+        why = spell_out(why)  # a collector may have had a hand in it, and a terminal shows it
         if why != self._status.error:
             log.warning("sink.failing", sink=self.config.name, why=why)
         self._status.error, self._status.state = why, "failing"

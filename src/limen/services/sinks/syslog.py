@@ -27,15 +27,21 @@ SILENT_ENDS_BELIEVED = 3
 _NOT_PRINTABLE = re.compile(r"[^!-~]+")
 
 
+class Closings:
+    """How often in a row a receiver has closed without an answer. Outlives a sender."""
+
+    silent = 0
+
+
 class SyslogSender:
     """Sends each batch over a TLS connection of its own."""
 
-    def __init__(self, address: str, context: ssl.SSLContext, hostname: str = "") -> None:
+    def __init__(self, address: str, context: ssl.SSLContext, closings: Closings, hostname: str = "") -> None:
         host, _, port = address.rpartition(":")
         self._address = (host.strip("[]"), int(port))
         self._context = context
         self._hostname = header_word(hostname or socket.gethostname(), 255)
-        self._silent_ends = 0
+        self._closings = closings
         self._open: socket.socket | None = None
 
     async def send(self, messages: Sequence[Message]) -> None:
@@ -74,11 +80,11 @@ class SyslogSender:
                 raise
             self._believe()  # OpenSSL's "error 0": the end came without close_notify
         else:
-            self._silent_ends = 0
+            self._closings.silent = 0
 
     def _believe(self) -> None:
-        self._silent_ends += 1
-        if self._silent_ends < SILENT_ENDS_BELIEVED:
+        self._closings.silent += 1
+        if self._closings.silent < SILENT_ENDS_BELIEVED:
             raise Away(f"syslog {self._address[0]} closed without an answer (RFC 5425 section 4.4).")
 
 

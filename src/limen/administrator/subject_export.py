@@ -1,0 +1,117 @@
+"""All that is held about a person, for the person: what the directory holds, and every record of the journal.
+
+Secrets are not part of it: of a password or a key, that there is one, and since when.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Table, or_, select
+
+from limen.core.errors import Invalid
+from limen.core.ids import EntityRef
+from limen.journal import stored
+from limen.journal.keys import Keys
+from limen.journal.records import decode_payload
+from limen.store import tables
+from limen.store.complaints import list_complaints
+from limen.store.database import Store
+from limen.store.directory import get_person
+
+RECORDS = f"{__name__}:collect_records"
+"""For `run_apart`; its job is a `RecordsJob`."""
+
+_HIDDEN = frozenset(
+    {"token_hash", "old_token_hash", "code_hash", "hash", "seed_sealed", "public_key", "handle", "last_step", "data"}
+)
+"""Columns that are secrets, or say nothing to anybody but Limen."""
+
+
+class RecordsJob(msgspec.Struct, frozen=True):
+    """Whose records, in which journals. `names` are further texts by which records may name the person."""
+
+    journal: str
+    person: str
+    names: tuple[str, ...] = ()
+
+
+def export_directory(store: Store, person: str) -> dict[str, Any]:
+    """Return what the database holds of a person, JSON-ready.
+
+    Raises:
+        NotFound: nobody has this username.
+    """
+    with store.read() as connection:
+        found = get_person(connection, person)
+        owner = str(EntityRef("User", person))
+        sessions = _rows(connection, tables.session, person=person)
+        return {
+            "person": msgspec.to_builtins(found),
+            "memberships": _rows(connection, tables.membership, person=person),
+            "authenticators": {
+                "password": _rows(connection, tables.password, person=person),
+                "totp": _rows(connection, tables.totp, person=person),
+                "passkeys": _rows(connection, tables.passkey, person=person),
+                "recovery_codes": _rows(connection, tables.recovery_code, person=person),
+            },
+            "sessions": [
+                {**one, "apps": _rows(connection, tables.app_session, parent=one["id"])} for one in sessions
+            ],
+            "sign_ins": _rows(connection, tables.sign_in, person=person),
+            "enrolment_links": _rows(connection, tables.enrolment_link, person=person),
+            "grants": _grants(connection, person),
+            "workloads": _rows(connection, tables.workload, owner=person),
+            "complaints": [msgspec.to_builtins(one) for one in list_complaints(connection, person=person)],
+            "legal_holds": _rows(connection, tables.legal_hold, subject=owner),
+        }
+
+
+def collect_records(job: Any, tell: Callable[[int, int], None]) -> Any:
+    """Return every record that is a person's own or names them, in a process apart."""
+    asked = msgspec.convert(job, RecordsJob)
+    root = Path(asked.journal)
+    keys = Keys.open(root)
+    own = {key.id.encode() for key in keys.keys_of(str(EntityRef("User", asked.person)))}
+    named = _named((asked.person, *asked.names))
+    names = [name for node in stored.list_nodes(root) for name in stored.list_stored(root / node)]
+    found = []
+    for done, name in enumerate(names):
+        tell(done, len(names))
+        for frame in stored.frames(name):
+            if frame.payload is None:
+                continue
+            try:
+                record = decode_payload(frame.payload, frame.position, keys)
+            except Invalid:
+                continue  # damaged or forged: `limen audit verify` says which
+            text = msgspec.json.encode(record)
+            if any(key in frame.payload for key in own) or named.search(text):
+                place = {"node": name.path.parent.name, "boot": name.boot, "position": frame.position}
+                found.append({**place, "record": msgspec.json.decode(text)})
+    return found
+
+
+def _named(names: tuple[str, ...]) -> re.Pattern[bytes]:
+    """Return what finds a name as a word, as JSON writes it: `ada`, and not in `adam` or `ada.b`."""
+    words = "|".join(re.escape(msgspec.json.encode(name)[1:-1].decode()) for name in names if name)
+    return re.compile(rf"(?<![\w.@-])(?:{words})(?![\w@-]|\.\w)".encode())
+
+
+def _rows(connection: Connection, table: Table, **where: str) -> list[dict[str, Any]]:
+    query = select(table).where(*(table.c[name] == value for name, value in where.items()))
+    return [_shown(row._mapping) for row in connection.execute(query)]
+
+
+def _grants(connection: Connection, person: str) -> list[dict[str, Any]]:
+    """Return the grants that a person has, and those that they gave."""
+    grant = tables.grant
+    theirs = (grant.c.principal_type == "User") & (grant.c.principal_id == person)
+    query = select(grant).where(or_(theirs, grant.c.actor == person))
+    return [_shown(row._mapping) for row in connection.execute(query)]
+
+
+def _shown(row: Any) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in _HIDDEN}

@@ -1,0 +1,264 @@
+"""What changes in who can: each action on each resource, under one bundle and under another.
+
+Thousands of people and hundreds of resources are a few distinct questions. Subjects whom neither bundle can
+tell apart are one class. A resource whose policies are the same on both sides is not asked about at all. And
+two questions are one where the policies that match have the same effects and conditions, and none of them
+looks at who or what it is: only their names differ.
+
+Laws:
+    W1 same: between a bundle and itself nothing changes.
+    W2 exact: a subject is in `added` or `removed` of an action on a resource if and only if `who_can` says
+       that they may under one bundle and not under the other; where they may under both, they are in
+       `step_up` or `eased` if and only if what they need for it differs so.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from limen.core.decision import Grant, Remedy
+from limen.core.entities import Closure
+from limen.core.ids import EntityRef, Instant
+from limen.core.resources import ACTIONS_ON
+from limen.engine.bundle_values import Bundle
+from limen.engine.index import Anchor, anchors
+from limen.engine.policies import Policies
+from limen.engine.remedies import WEAKER
+from limen.engine.who_can import AccessClass, Grants, classify, find_access
+
+Progress = Callable[[int, int], None]
+
+NOBODY = AccessClass((), allowed=False, policies=(), code="NO_RESOURCE")
+
+
+class Effect(StrEnum):
+    """What a change does. In the order in which a reader wants them."""
+
+    REMOVED = "removed"
+    STEP_UP = "step_up"  # may as before, and needs more for it
+    ADDED = "added"
+    EASED = "eased"  # may as before, and needs less for it
+
+
+class World(msgspec.Struct, frozen=True):
+    """One side: a bundle, and everybody and everything as it makes policies see them."""
+
+    bundle: Bundle
+    policies: Policies
+    subjects: Mapping[EntityRef, Closure]
+    resources: Mapping[EntityRef, Closure]
+    grants: Grants = {}
+
+
+class WhoCanChange(msgspec.Struct, frozen=True):
+    """What changes for some subjects at an action on a resource. `classes` are indexes into `Changes`."""
+
+    effect: Effect
+    action: str
+    resource: EntityRef
+    classes: tuple[int, ...]
+    before: AccessClass
+    after: AccessClass
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """All that changes. `classes` are subjects whom neither bundle tells apart."""
+
+    classes: tuple[tuple[EntityRef, ...], ...]
+    changes: tuple[WhoCanChange, ...]
+
+    def subjects(self, change: WhoCanChange) -> tuple[EntityRef, ...]:
+        """Return whom a change meets, sorted."""
+        return tuple(sorted(itertools.chain.from_iterable(self.classes[one] for one in change.classes)))
+
+
+def who_can_diff(before: World, after: World, *, at: Instant, progress: Progress | None = None) -> Changes:
+    """Say what changes in who can, for every action on every resource of either bundle."""
+    assert before.subjects.keys() == after.subjects.keys()
+    classes = _joint(before, after)
+    sides = (_Side(before, classes, at), _Side(after, classes, at))
+    comparable = _comparable(before, after)
+    questions = [
+        (action, ref)
+        for ref in sorted(before.resources.keys() | after.resources.keys())
+        for action in ACTIONS_ON.get(ref.type, ())
+    ]
+    found: list[WhoCanChange] = []
+    for done, (action, ref) in enumerate(questions, 1):
+        asked = tuple(side.question(action, ref) for side in sides)
+        if not (comparable and asked[0].same_as(asked[1])):
+            old, new = (side.answers(one) for side, one in zip(sides, asked, strict=True))
+            found.extend(_compare(action, ref, old, new))
+        if progress is not None:
+            progress(done, len(questions))
+    order = list(Effect)
+    found.sort(key=lambda one: (order.index(one.effect), one.resource, one.action, one.classes))
+    return Changes(classes, tuple(found))
+
+
+def _joint(before: World, after: World) -> tuple[tuple[EntityRef, ...], ...]:
+    """Return the classes of subjects whom neither side tells apart."""
+    place: dict[EntityRef, list[int]] = {}
+    for world in (before, after):
+        resources = world.resources.values()
+        sorted_ = classify(world.subjects.values(), world.policies, resources, world.grants)
+        for index, (_, members) in enumerate(sorted_.classes):
+            for ref in members:
+                place.setdefault(ref, []).append(index)
+    found: dict[tuple[int, ...], list[EntityRef]] = {}
+    for ref, where in place.items():
+        found.setdefault(tuple(where), []).append(ref)
+    return tuple(tuple(sorted(members)) for members in found.values())
+
+
+def _comparable(before: World, after: World) -> bool:
+    """Whether equal policies on equal resources decide alike on both sides."""
+    one, other = before.bundle, after.bundle
+    return (
+        one.cedar_schema == other.cedar_schema
+        and one.catalogue.timezone == other.catalogue.timezone
+        and all(closure.digest == after.subjects[ref].digest for ref, closure in before.subjects.items())
+    )
+
+
+class _Question(NamedTuple):
+    """An action on a resource, with what can matter to it. `resource` None: there is none on this side."""
+
+    action: str
+    resource: Closure | None
+    scopes: tuple[tuple[int, Anchor], ...]
+    grants: Mapping[EntityRef, tuple[Grant, ...]]
+    texts: tuple[tuple[str, bytes], ...]
+
+    def same_as(self, other: "_Question") -> bool:
+        if self.resource is None or other.resource is None:
+            return self.resource is other.resource
+        same = self.resource.digest == other.resource.digest
+        return same and self.texts == other.texts and self.grants == other.grants
+
+
+class _Side:
+    """One world, asked about classes."""
+
+    def __init__(self, world: World, classes: tuple[tuple[EntityRef, ...], ...], at: Instant) -> None:
+        self._world = world
+        self._at = at
+        self._first = tuple(world.subjects[members[0]] for members in classes)
+        self._anchors = tuple(anchors(closure) for closure in self._first)
+        policies = world.policies.whole().policies
+        self._texts = tuple((one.id, msgspec.json.encode(one.est, order="deterministic")) for one in policies)
+        self._names = tuple(name for name, _ in self._texts)
+        shapes: dict[tuple[str, bytes], int] = {}
+        bodies = [msgspec.json.encode(one.est["conditions"], order="deterministic") for one in policies]
+        parts = tuple(zip((one.effect for one in policies), bodies, strict=True))
+        self._shape = tuple(shapes.setdefault(part, len(shapes)) for part in parts)
+        reads = (world.policies.slice_at((position,)).reads for position in range(len(policies)))
+        self._looks = tuple(
+            one.entities or b'{"Var":"action"}' in body for one, body in zip(reads, bodies, strict=True)
+        )
+        self._known: dict[object, tuple[AccessClass, tuple[str, ...]]] = {}
+
+    def question(self, action: str, ref: EntityRef) -> _Question:
+        """Find what can matter to an action on a resource."""
+        resource = self._world.resources.get(ref)
+        if resource is None:
+            return _Question(action, None, (), {}, ())
+        scopes = self._world.policies.scopes(action, resource)
+        grants = {
+            principal: standing
+            for principal, held in self._world.grants.items()
+            if (standing := self._standing(held, action, resource))
+        }
+        return _Question(action, resource, scopes, grants, tuple(self._texts[one] for one, _ in scopes))
+
+    def _standing(self, held: Iterable[Grant], action: str, resource: Closure) -> tuple[Grant, ...]:
+        return tuple(one for one in held if one.resource in resource.ancestors and self._at < one.expires_at)
+
+    def answers(self, question: _Question) -> list[AccessClass]:
+        """Answer for each class. Classes that this question does not tell apart are asked about once."""
+        if question.resource is None:
+            return [NOBODY] * len(self._first)
+        local: dict[object, AccessClass] = {}
+        found = []
+        for subject, has in zip(self._first, self._anchors, strict=True):
+            positions = tuple(position for position, anchor in question.scopes if anchor in has)
+            granted = tuple(ref for ref in question.grants if ref in subject.ancestors)
+            looks = any(self._looks[position] for position in positions)
+            key = (positions, granted, subject.digest if looks else _standing_of(subject))
+            if key not in local:
+                local[key] = self._ask(question, subject, positions, granted, looks=looks)
+            found.append(local[key])
+        return found
+
+    def _ask(
+        self,
+        question: _Question,
+        subject: Closure,
+        positions: tuple[int, ...],
+        granted: tuple[EntityRef, ...],
+        *,
+        looks: bool,
+    ) -> AccessClass:
+        """Answer, from an equal question if there was one: then only the names of its policies differ."""
+        assert question.resource is not None
+        ordered = sorted(positions, key=lambda position: (self._shape[position], position))
+        names = tuple(self._names[position] for position in ordered)
+        about: tuple[object, ...] = _standing_of(subject)
+        if looks:
+            about = (question.action, subject.digest, question.resource.digest)
+        grants = tuple(grant for ref in granted for grant in question.grants[ref])
+        shape = tuple(self._shape[position] for position in ordered)
+        key = (shape, (question.action, question.resource.digest, grants) if grants else (), about)
+        if key not in self._known:
+            answer = find_access(
+                question.action, subject, question.resource, self._world.policies, at=self._at, grants=grants
+            )
+            self._known[key] = (answer, names)
+        answer, theirs = self._known[key]
+        renamed = dict(zip(theirs, names, strict=True))
+        policies = tuple(sorted(renamed.get(one, one) for one in answer.policies))
+        return msgspec.structs.replace(answer, policies=policies)
+
+
+def _standing_of(subject: Closure) -> tuple[object, ...]:
+    """Return what of a subject is looked at before any policy is."""
+    return subject.root.type, subject.status, subject.quarantined, subject.expires_at
+
+
+def _compare(
+    action: str, ref: EntityRef, before: list[AccessClass], after: list[AccessClass]
+) -> Iterator[WhoCanChange]:
+    found: dict[tuple[Effect, AccessClass, AccessClass], list[int]] = {}
+    for index, (old, new) in enumerate(zip(before, after, strict=True)):
+        effect = _effect(old, new)
+        if effect is not None:
+            found.setdefault((effect, old, new), []).append(index)
+    for (effect, old, new), classes in found.items():
+        yield WhoCanChange(effect, action, ref, tuple(classes), old, new)
+
+
+def _effect(before: AccessClass, after: AccessClass) -> Effect | None:
+    if before.allowed != after.allowed:
+        return Effect.ADDED if after.allowed else Effect.REMOVED
+    if not before.allowed:
+        return None
+    if needs_more(before.conditions, after.conditions):
+        return Effect.STEP_UP
+    return Effect.EASED if needs_more(after.conditions, before.conditions) else None
+
+
+def needs_more(before: Iterable[Remedy], after: Iterable[Remedy]) -> bool:
+    """Say whether somebody who meets `before` may not meet `after`."""
+    met: dict[str, float] = {}
+    for one in before:
+        age_s = float("inf") if one.max_age_s is None else float(one.max_age_s)
+        met[one.id] = age_s
+        weaker = WEAKER.get(one.id)
+        if weaker is not None:
+            met.setdefault(weaker, 0.0)
+    return any(
+        one.id not in met or (one.max_age_s is not None and met[one.id] > one.max_age_s) for one in after
+    )

@@ -1,0 +1,22 @@
+"""What the database forgets of a person who is erased: all but the username, which is never issued again."""
+
+from sqlalchemy import delete
+
+from limen.store import credentials
+from limen.store.directory import get_person, remove_member, update_person
+from limen.store.ports import Writing
+from limen.store.tables import complaint, enrolment_link, session, sign_in
+
+
+def forget_person(tx: Writing, username: str) -> None:
+    """Remove what is held of an ended person: name, address, attributes, memberships, sessions, keys, words.
+
+    Changes of theirs stay in the change feed until it is pruned: rewriting it would look like a restore.
+    """
+    connection = tx.connection
+    for group in get_person(connection, username).groups:
+        remove_member(tx, group, username)
+    update_person(tx, username, name="", email="", attributes={}, external=None)
+    credentials.remove_all(connection, username)
+    for table in (session, sign_in, enrolment_link, complaint):
+        connection.execute(delete(table).where(table.c.person == username))
