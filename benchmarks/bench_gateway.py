@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ def main(*, quick: bool = False) -> None:
 def _measure(folder: Path, *, seconds: int) -> None:
     state, upstream_port, port = folder / "s", free_port("127.0.0.1"), free_port("127.0.0.1")
     started: list[subprocess.Popen[bytes]] = [rig.start_upstream(folder, upstream_port)]
-    demo, ready = _start_limen(folder, state, port, upstream_port)
+    demo, ready = start_limen(folder, state, port, upstream_port)
     try:
         yes = folder / "yes.sock"
         always = subprocess.Popen([sys.executable, "-m", "benchmarks.always_yes", str(yes)])
@@ -53,7 +53,7 @@ def _measure(folder: Path, *, seconds: int) -> None:
         started += [alone, with_yes]
         for variant_port in ports.values():
             rig.wait_for(variant_port)
-        cookie = _sign_in(ready)
+        cookie = sign_in(ready)
         below = rig.children_of(demo.pid)
         gateway = [pid for pid in below if _has(pid, "gateway") or _has(pid, "envoy/_bin")]
         python = next(pid for pid in below if _has(pid, "--brain"))
@@ -94,8 +94,8 @@ def _measure(folder: Path, *, seconds: int) -> None:
             rig.stop(process)
 
 
-def _start_limen(
-    folder: Path, state: Path, port: int, upstream_port: int
+def start_limen(
+    folder: Path, state: Path, port: int, upstream_port: int, *, env: Mapping[str, str] | None = None
 ) -> tuple[subprocess.Popen[bytes], dict[str, object]]:
     """Start the demo, and give it one more app: the fast upstream."""
     import json
@@ -115,6 +115,7 @@ def _start_limen(
             str(ready_file),
         ],
         stdout=subprocess.DEVNULL,
+        env=env,
     )
     import time
 
@@ -145,7 +146,8 @@ def _start_limen(
     return demo, json.loads(ready_file.read_text())
 
 
-def _sign_in(ready: dict[str, object]) -> str:
+def sign_in(ready: dict[str, object]) -> str:
+    """Sign in to the fast upstream's app; return the cookie header."""
     person = ready["people"]["ada"]  # type: ignore[index]
     url = f"https://bench.limen.localhost:{ready['port']}/"
     with FormClient(Path(str(ready["ca_file"]))) as browser:

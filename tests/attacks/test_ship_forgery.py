@@ -19,8 +19,7 @@ from ship_world import (
 
 from limen.administrator.feed_lines import LineReader
 from limen.administrator.feed_wire import Bye, render_line
-from limen.administrator.ship_checks import Alarm
-from limen.administrator.ship_mirror import Gap
+from limen.administrator.ship_checks import Alarm, Gap
 from limen.administrator.ship_mirrors import Mirrors
 from limen.administrator.ship_source import Source
 from limen.administrator.ship_wire import (

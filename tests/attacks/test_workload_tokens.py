@@ -1,8 +1,6 @@
 """A workload's token stolen, guessed, misused and taken elsewhere; and every other way into the admin API."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from attack_rig import Person, Target, browser
 from attack_wire import host
+from cli_rig import run as limen
 from starlette.testclient import TestClient
 
 from limen.core.clock import FakeClock
@@ -231,7 +230,7 @@ def test_no_token_stands_in_database_journal_or_answer(rig: Rig) -> None:
 @pytest.mark.envoy
 @pytest.mark.xdist_group("target")
 def test_a_persons_token_and_session_do_not_administer_and_a_workloads_does(
-    target: Target, tmp_path: Path
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     demo = target.demo
     files = dict(demo.admin.get("/v1/policy")["files"])
@@ -262,35 +261,25 @@ def test_a_persons_token_and_session_do_not_administer_and_a_workloads_does(
     confused = stranger.get(url, headers={**bearer, "host": f"{host('vault')}:{demo.port}"})
     assert confused.status_code == 421
 
-    token_file = tmp_path / "token"
-    token_file.write_text(made["token"] + "\n")
-    away = {"LIMEN_TOKEN_FILE": str(token_file), "LIMEN_CA_FILE": str(demo.ca_file)}
-    done = remote(demo.auth_url, away, "user", "list", "--json")
-    assert done.returncode == 0, done.stderr
-    assert person.username in done.stdout
-    (tmp_path / "bundle").mkdir()
+    for name in [name for name in os.environ if name.startswith("LIMEN_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "token").write_text(made["token"] + "\n")
+    monkeypatch.setenv("LIMEN_TOKEN_FILE", str(tmp_path / "token"))
+    untrusted = limen("--server", demo.auth_url, "user", "list")
+    assert untrusted.code == 1 and "--ca-file" in untrusted.err
+    assert limen("--server", demo.auth_url.replace("https:", "http:"), "user", "list").code == 1
+    monkeypatch.setenv("LIMEN_CA_FILE", str(demo.ca_file))
+    monkeypatch.setenv("LIMEN_SERVER", demo.auth_url)
+    done = limen("user", "list", "--json")
+    assert done.code == 0, done.err
+    assert person.username in done.out
+    assert made["token"] not in done.err + untrusted.err
     for name, text in files.items():
         (tmp_path / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "bundle" / name).write_text(text)
-    planned = remote(demo.auth_url, away, "policy", "plan", str(tmp_path / "bundle"), "--since", "1h")
-    assert planned.returncode == 0, planned.stderr + planned.stdout
-    untrusted = remote(demo.auth_url, {"LIMEN_TOKEN": made["token"]}, "user", "list")
-    assert untrusted.returncode == 1 and "--ca-file" in untrusted.stderr
-    assert remote("http://127.0.0.1", away, "user", "list").returncode == 1
-    assert made["token"] not in done.stderr + untrusted.stderr
+    planned = limen("policy", "plan", str(tmp_path / "bundle"), "--since", "1h")
+    assert planned.code == 0, planned.err + planned.out
 
     demo.admin.patch("/v1/workloads/wl-attack", {"status": "suspended", "reason": "attack"})
-    stopped = remote(demo.auth_url, away, "user", "list")
-    assert stopped.returncode == 1 and "limen workload release wl-attack" in stopped.stderr
-
-
-def remote(server: str, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a pipeline on another machine does."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("LIMEN_")}
-    return subprocess.run(
-        [sys.executable, "-m", "limen", "--server", server, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**plain, **environment},
-    )
+    stopped = limen("user", "list")
+    assert stopped.code == 1 and "limen workload release wl-attack" in stopped.err

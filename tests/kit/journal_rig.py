@@ -1,6 +1,7 @@
 """A small system of journals: nodes that write boots, control that countersigns, and somebody who verifies."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from limen.administrator.countersign import Countersigner
@@ -61,14 +62,14 @@ class JournalRig:
             self.write(journal, node, records)
             return journal.boot
 
-    def countersigner(self) -> Countersigner:
+    def countersigner(self, pause: Callable[[], None] = lambda: None) -> Countersigner:
         if self.store is None:
             self.store = Store.open(self.root / "limen.db", self.clock)
         signer = load_countersigner(self.keys, self.journal)
         return Countersigner(
             self.journal, self.countersigned, signer,
             store=self.store, clock=self.clock, note=self.events.append,
-            witness=lambda: str(self.witness), pause=lambda: None,
+            witness=lambda: str(self.witness), pause=pause,
         )  # fmt: skip
 
     @property

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from limen.administrator.ship_mirror import Gap
+from limen.administrator.ship_checks import Gap
 from limen.administrator.ship_mirrors import Mirrors
 from limen.administrator.ship_source import Source
 from limen.administrator.ship_wire import Place

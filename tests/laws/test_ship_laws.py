@@ -25,7 +25,7 @@ OPERATIONS = st.lists(
     min_size=1,
     max_size=25,
 )
-LAW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LAW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def wired(batch: Batch) -> Batch:
@@ -160,7 +160,7 @@ def test_h2_kept_when_control_is_killed_at_random(tmp_path: Path) -> None:
     journal = open_journal(near, JOURNAL)
     source, place, acknowledged = Source(near), Place(), 0
     kit = str(Path(__file__).parents[1] / "kit")
-    for round_ in range(4):
+    for round_ in range(3):
         with subprocess.Popen(
             [sys.executable, "-c", CONTROL, str(far)],
             stdin=subprocess.PIPE,

@@ -1,6 +1,7 @@
 """The part of a plan that a child process computes: checks, the change of who can, modes, guardrails."""
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -9,10 +10,11 @@ from limen.administrator.active import activate
 from limen.administrator.apart import Tell
 from limen.administrator.plan import Job, ModeChange, Plan, Row, WhoCan
 from limen.administrator.policies import ADMIN_RESOURCE, HOST_OPERATOR, failures
-from limen.administrator.projections import Projections
-from limen.administrator.replica import Replica
+from limen.administrator.projections import ENTITY_TYPES, Projections, entity_of
 from limen.core.catalogue import Catalogue
-from limen.core.changes import BundleFact, GroupFact, Projection
+from limen.core.changes import GroupFact, PersonFact, Projection, WorkloadFact
+from limen.core.decision import Grant
+from limen.core.entities import Closure, Entity, close_entity
 from limen.core.errors import Finding
 from limen.core.ids import EntityRef, Instant
 from limen.core.resources import ACTIONS_ON
@@ -20,7 +22,8 @@ from limen.core.rollout import Rollout
 from limen.engine.bundle import Bundle, parse_bundle
 from limen.engine.check import check_bundle
 from limen.engine.guarded import guarded_changes
-from limen.engine.who_can import who_can
+from limen.engine.index import anchors
+from limen.engine.who_can import find_access
 from limen.engine.who_can_diff import Changes, WhoCanChange, World, who_can_diff
 
 SHOWN_MAX = 1_000  # subjects of one set that are listed by name
@@ -49,7 +52,8 @@ def work(given: Any, tell: Tell) -> Plan:
     if wrong or report.bundle is None:
         return Plan("", base.id, refused=wrong)
     bundle = report.bundle
-    before, after = make_world(base, job.facts), make_world(bundle, job.facts)
+    before = make_world(base, job.facts)
+    after = make_world(bundle, job.facts, before)
     if not administrable(after, job.at):
         return Plan("", base.id, refused=(LOCKED_OUT,))
 
@@ -75,29 +79,50 @@ def work(given: Any, tell: Tell) -> Plan:
 
 def administrable(world: World, at: Instant) -> bool:
     """Whether the host's operator or any person could put another bundle in force."""
-    hands = [one for ref, one in world.subjects.items() if ref.type == "User" or ref == HOST_OPERATOR]
     resource = world.resources[ADMIN_RESOURCE]
-    found = who_can("admin", ADMIN_RESOURCE, world.policies, hands, resource, at=at, grants=world.grants)
-    return any(one.allowed for one in found)
+    asked = {anchor for _, anchor in world.policies.scopes("admin", resource)}
+    people = (one for ref, one in world.subjects.items() if ref.type == "User")
+    hands = (one for one in people if asked & anchors(one) or one.ancestors & world.grants.keys())
+    return any(
+        find_access("admin", one, resource, world.policies, at=at, grants=_grants_of(world, one)).allowed
+        for one in itertools.chain((world.subjects[HOST_OPERATOR],), hands)
+    )
 
 
-def make_world(bundle: Bundle, facts: Iterable[Projection]) -> World:
-    """Return everybody and everything as a bundle makes policies see them."""
+def _grants_of(world: World, subject: Closure) -> tuple[Grant, ...]:
+    return tuple(grant for ref in sorted(subject.ancestors) for grant in world.grants.get(ref, ()))
+
+
+def make_world(bundle: Bundle, facts: Iterable[Projection], like: World | None = None) -> World:
+    """Return everybody and everything as a bundle makes policies see them.
+
+    `like` is another bundle's: its people are these, unless the two declare other attributes.
+    """
     active = activate(bundle)
-    replica = Replica(lambda _: active)
     rows = Projections()
     for fact in facts:
         rows.put(0, fact)
-    rows.put(0, BundleFact("active", bundle.id, bundle.files))
-    replica.adopt(rows, "plan", 0)
-    subjects = [EntityRef("User", one.id) for one in replica.people()]
-    subjects += [EntityRef("Workload", one.id) for one in replica.projections("workload")]
-    resources = [ref for ref in active.entities if ref.type in ACTIONS_ON]
+    declared = bundle.catalogue.attribute_types
+    known = [value for kind in ENTITY_TYPES for _, (_, value) in rows.of(kind)]
+    table = {**active.entities, **{one.ref: one for one in (entity_of(0, fact, declared) for fact in known)}}
+    if like is not None and like.bundle.catalogue.attribute_types == declared:
+        subjects = like.subjects
+    else:
+        subjects = {one.root: one for fact in known if (one := _close(fact, table.get)) is not None}
+    resources = {ref: close_entity(ref, table.get) for ref in active.entities if ref.type in ACTIONS_ON}
+    grants = {who: tuple(held[name] for name in sorted(held)) for who, held in rows.grants.items()}
+    return World(bundle, active.policies, subjects, resources, grants)
 
-    def closed(refs: Iterable[EntityRef]) -> dict[EntityRef, Any]:
-        return {ref: closure for ref in refs if (closure := replica.closure(ref)) is not None}
 
-    return World(bundle, active.policies, closed(subjects), closed(resources), replica.grants_by_principal())
+def _close(fact: Projection, lookup: Callable[[EntityRef], Entity | None]) -> Closure | None:
+    if isinstance(fact, PersonFact):
+        ref = EntityRef("User", fact.id)
+        ends = fact.expires_at
+        return close_entity(ref, lookup, status=fact.status, quarantined=fact.quarantined, expires_at=ends)
+    if isinstance(fact, WorkloadFact):
+        ref = EntityRef("Workload", fact.id)
+        return close_entity(ref, lookup, status=fact.status, quarantined=fact.quarantined)
+    return None
 
 
 def render_changes(changes: Changes) -> WhoCan:

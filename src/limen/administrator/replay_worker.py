@@ -1,5 +1,6 @@
 """The replay's own process (`limen.administrator.apart`): reads the journals, and tells how far it is."""
 
+import gc
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ LOOK_EVERY = 1_024  # records between two looks at the clock
 
 def work(job: Any, tell: Tell) -> Any:
     """Do one job; return the report, or why there is none, JSON-ready."""
+    gc.disable()  # it makes no cycles to speak of, and looking for some costs a fifth of the time
     try:
         found: Report | Refusal = run(msgspec.convert(job, Job), tell)
     except BundleRefused as error:

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from limen.core.errors import Invalid, Refused
-from limen.journal.frame import Kind
 from limen.journal.merkle import Frontier
 from limen.journal.records import KIND_OF, decode_payload
 from limen.journal.segments import Seal, SegmentHeader
@@ -30,6 +29,15 @@ def fork(message: str, **facts: Any) -> Alarm:
     return Alarm(message, code="JOURNAL_FORK", **facts)
 
 
+class Gap(msgspec.Struct, frozen=True):
+    """What a gateway says that it cannot send: from one place to another, in records if that is known."""
+
+    journal: str
+    boot: str
+    after: str  # boot and number of what control had before
+    records: int | None
+
+
 def verify_record(kind: int, position: int, payload: bytes, nodes: Collection[str]) -> None:
     """Check that a payload is a record of its kind, written by one of `nodes`.
 
@@ -44,11 +52,6 @@ def verify_record(kind: int, position: int, payload: bytes, nodes: Collection[st
         raise Alarm("What was sent is no record of its kind.", code="JOURNAL_INVALID", position=position)
     if getattr(record, "node", None) not in (None, *nodes):
         raise Alarm("A record names another node.", code="JOURNAL_FORGED", position=position)
-
-
-def spot(kind: int, position: int) -> tuple[int, int]:
-    """Return the key of a frame in its segment: header and seal share a position with a record."""
-    return (kind if kind >= Kind.HEADER else 0, position)
 
 
 def frontier_of(size: int, roots: tuple[str, ...] | None) -> Frontier | None:

@@ -17,12 +17,13 @@ import msgspec
 
 from limen.administrator.ship_checks import (
     Alarm,
+    Gap,
     fork,
     frontier_of,
     parse_edge,
-    spot,
     verify_record,
 )
+from limen.administrator.ship_stored import Leaves, find_end
 from limen.administrator.ship_wire import NOWHERE, Batch, Place, hash_note
 from limen.core.clock import Clock
 from limen.core.errors import Conflict
@@ -36,26 +37,12 @@ from limen.journal.segment_file import sync_directory
 from limen.journal.segments import (
     Seal,
     SegmentHeader,
-    SegmentName,
-    assess_segment,
-    checksum,
-    mapped,
-    read_seal,
     segment_path,
 )
 
 SEGMENT_COST_BYTES = 256 * 1024  # that a new segment counts for, so that nobody makes a million
 GAP_COST_BYTES = 16 * 1024 * 1024  # likewise: each is an event
 MARK = "mirror"  # names the gateway whose journal this is a copy of
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """What a gateway says that it cannot send: from one place to another, in records if that is known."""
-
-    journal: str
-    boot: str
-    after: str  # boot and number of what control had before
-    records: int | None
 
 
 class Mirror:
@@ -74,11 +61,8 @@ class Mirror:
         self._directory, self._lock = lock_node(root, journal)
         self._file = -1
         self._fresh = self._dirty = False
-        self._index: tuple[tuple[str, int, int, bool], dict[tuple[int, int], bytes]] = (
-            (NOWHERE, 0, -1, False),
-            {},
-        )
-        self.cost_bytes = 0
+        self._known = Leaves(self._directory)
+        self._cost_bytes = 0
         self._boot, self._number, self._end, self._sealed = NOWHERE, 0, 0, False
         self._size = self._crc = 0
         self._tree: Frontier | None = Frontier()
@@ -99,6 +83,12 @@ class Mirror:
         notes = next(reversed(self._notes), "")
         return Place(self._boot, self._number, self._end, self._sealed, size, notes)
 
+    def take_cost(self) -> int:
+        """Return what was done since this was last asked, in bytes."""
+        cost = self._cost_bytes + self._known.read_bytes
+        self._cost_bytes = self._known.read_bytes = 0
+        return cost
+
     def take(self, batch: Batch) -> None:
         """Store what is new of a batch.
 
@@ -109,7 +99,7 @@ class Mirror:
         position, gap = batch.first, batch.gap
         for kind, raw in batch.frames:
             payload = bytes(raw)
-            self.cost_bytes += len(payload)
+            self._cost_bytes += len(payload)
             self._take(batch, kind, position, payload, gap)
             position, gap = position + (kind < Kind.HEADER), False
 
@@ -122,7 +112,7 @@ class Mirror:
         """
         for text in notes:
             data = text.encode()
-            self.cost_bytes += len(data)
+            self._cost_bytes += len(data)
             if hash_note(data) in self._notes:
                 continue
             try:
@@ -174,31 +164,13 @@ class Mirror:
             )
 
     def _load(self) -> None:
-        names = stored.list_stored(self._directory)
-        while names and not self._load_last(names[-1]):
-            names[-1].path.unlink()  # control died before its first frame was there: nobody was told of it
-            names = names[:-1]
-
-    def _load_last(self, name: SegmentName) -> bool:
-        """Stand where the last segment ends; False when there is not one sound frame in it."""
-        if name.path.suffix != stored.COMPACTED:
-            with mapped(name.path) as data:
-                found, seal = assess_segment(name.path, data), read_seal(data)
-                length, self._crc = len(data), checksum(data[: found.good_end])
-            if found.good_end == 0:
-                return False
-            self._end, self._tree, self._size = found.end, found.tree, found.good_end
-            torn = [loss for loss in found.losses if loss.offset + loss.size < length]
-            self._whole = not torn
-            if seal is None:
-                os.truncate(name.path, found.good_end)
-                self._file = os.open(name.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        else:
-            seal = stored.seal(name)
-            self._end, self._size = seal.end if seal else 0, seal.size if seal else 0
-            self._tree = frontier_of(self._end, seal.frontier if seal else None)
-        self._boot, self._number, self._sealed = name.boot, name.number, seal is not None
-        return True
+        found = find_end(self._directory)
+        if found is None:
+            return
+        self._boot, self._number, self._end, self._sealed = found.boot, found.number, found.end, found.sealed
+        self._size, self._crc, self._tree, self._whole = found.size, found.crc, found.tree, found.whole
+        if not found.sealed:
+            self._file = os.open(found.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
 
     # --- one frame ----------------------------------------------------------------------------------
 
@@ -218,31 +190,18 @@ class Mirror:
 
     def _compare(self, there: tuple[str, int], kind: int, position: int, payload: bytes) -> None:
         """Refuse what differs from what is stored in its place (law H3)."""
-        kept, shown = self._leaves(there).get(spot(kind, position)), leaf_hash(payload)
+        here = (self._boot, self._number)
+        kept = self._known.leaf(there, kind, position, self._size if there == here else -1)
+        shown = leaf_hash(payload)
         where = {"journal": self._journal, "boot": there[0], "position": position}
         if kept is None and there[0][:8] == self._boot[:8] and there[0] != self._boot:
             raise fork("Another boot of this number is stored.", **where)
-        if kept is None and there < (self._boot, self._number):
+        if kept is None and there < here:
             raise Alarm("A segment from before those that are stored.", code="JOURNAL_OLD", **where)
         if kept is None:
             raise fork("A record behind the end of a segment that is stored.", **where)
         if kept != shown:
             raise fork("Another record is stored there.", **where, kept=kept.hex(), shown=shown.hex())
-
-    def _leaves(self, there: tuple[str, int]) -> dict[tuple[int, int], bytes]:
-        """Return the leaves of a stored segment. Costly, and no honest gateway needs it often."""
-        key = (*there, self._end if there == (self._boot, self._number) else -1, self._sealed)
-        if self._index[0] != key:
-            names = [name for name in stored.list_stored(self._directory) if name[1:3] == there]
-            found = {
-                spot(part.kind, part.position): part.leaf
-                for name in names
-                for part in stored.parts(name)
-                if isinstance(part, stored.StoredFrame)
-            }
-            self.cost_bytes += sum(name.path.stat().st_size for name in names)
-            self._index = (key, found)
-        return self._index[1]
 
     def _check(self, kind: int, position: int, payload: bytes) -> None:
         """Refuse what is no record of this gateway, or a seal that does not fit what was sent before."""
@@ -329,7 +288,7 @@ class Mirror:
         self._boot, self._number, self._end, self._sealed = header.boot, header.number, header.first, False
         self._size, self._crc, self._whole = len(frame), zlib.crc32(frame), True
         self._tree = frontier_of(header.first, header.frontier)
-        self.cost_bytes += SEGMENT_COST_BYTES
+        self._cost_bytes += SEGMENT_COST_BYTES
 
     def _missing(self, batch: Batch, position: int) -> Alarm:
         return Alarm(
@@ -346,6 +305,6 @@ class Mirror:
         self._end, self._tree, self._whole = position, None, False
 
     def _tell_gap(self, batch: Batch, records: int | None) -> None:
-        self.cost_bytes += GAP_COST_BYTES
+        self._cost_bytes += GAP_COST_BYTES
         after = f"{self._boot}-{self._number:08d}" if self._boot else NOWHERE
         self._on_gap(Gap(self._journal, batch.boot, after, records))

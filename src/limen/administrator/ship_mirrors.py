@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from limen.administrator.ship_checks import Alarm
-from limen.administrator.ship_mirror import MARK, Gap, Mirror
+from limen.administrator.ship_checks import Alarm, Gap
+from limen.administrator.ship_mirror import MARK, Mirror
 from limen.administrator.ship_wire import JOURNALS_MAX, Batch, Kept, Notes, ShippedKey, is_journal_of
 from limen.core.clock import Clock
 from limen.core.errors import Invalid, Unavailable
@@ -116,5 +116,4 @@ class Mirrors:
             raise Alarm(error.message, code="KEY_FORGED") from None
 
     def _count(self, mirror: Mirror) -> None:
-        self.cost_bytes += max(mirror.cost_bytes, LINE_COST_BYTES)
-        mirror.cost_bytes = 0
+        self.cost_bytes += max(mirror.take_cost(), LINE_COST_BYTES)

@@ -25,7 +25,17 @@ RECORDS = f"{__name__}:collect_records"
 """For `run_apart`; its job is a `RecordsJob`."""
 
 _HIDDEN = frozenset(
-    {"token_hash", "old_token_hash", "code_hash", "hash", "seed_sealed", "public_key", "handle", "last_step", "data"}
+    {
+        "token_hash",
+        "old_token_hash",
+        "code_hash",
+        "hash",
+        "seed_sealed",
+        "public_key",
+        "handle",
+        "last_step",
+        "data",
+    }
 )
 """Columns that are secrets, or say nothing to anybody but Limen."""
 

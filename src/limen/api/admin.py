@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from limen import __version__
 from limen.api import (
+    audit,
     complaints,
     decisions,
     events,
@@ -28,6 +29,7 @@ from limen.api import (
     shadow,
     sinks,
     streams,
+    subjects,
     system,
     workloads,
 )
@@ -55,6 +57,7 @@ def create_admin(
         *(system, people, groups, grants, policy, sessions),
         *(decisions, complaints, rollout, events, secrets, streams, gateways, workloads, governance),
         *(replay, shadow, sinks),
+        *(audit, subjects),
     ):
         app.include_router(decided_part(module.router) if only_decided else module.router)
     if deps is not None:

@@ -13,6 +13,7 @@ from limen.cli.output import (
     print_json,
     print_line,
     print_rows,
+    printable,
     render_cell,
     render_instant,
 )
@@ -41,6 +42,9 @@ def search(
     resource: Annotated[str | None, typer.Option(help='An app, a route (app/route), or App::"wiki".')] = None,
     verdict: Annotated[str | None, typer.Option(help="allow or deny.")] = None,
     policy: Annotated[str | None, typer.Option(help="Only decisions that this policy determined.")] = None,
+    code: Annotated[str | None, typer.Option(help="Only decisions of this code, such as FORBIDDEN.")] = None,
+    address: Annotated[str | None, typer.Option(help="From this address or network.")] = None,
+    node: Annotated[str | None, typer.Option(help="Only what this node recorded.")] = None,
     since: Annotated[str, typer.Option(help="How far back: 30m, 12h, 7d.")] = "24h",
     text: Annotated[str | None, typer.Option(help="Anywhere in host, path or address.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest last.")] = 100,
@@ -53,6 +57,9 @@ def search(
         resource=resource,
         verdict=verdict,
         policy=policy,
+        code=code,
+        address=address,
+        node=node,
         since_s=parse_duration(since, "--since"),
         text=text,
         limit=limit,
@@ -84,7 +91,7 @@ def show(decision: str, state: StateOption = None, as_json: JsonOption = False) 
         if key != "cut":
             out.print(f"{key:<11} {render_cell(value)}", markup=False)
     for reason in found["reasons"]:
-        out.print(f"reason      {reason}", markup=False)
+        out.print(f"reason      {printable(reason)}", markup=False)
     if found["derived"] is None:
         out.print(f"derived     {found['why_not_derived']}", markup=False)
     else:
@@ -119,7 +126,7 @@ def render_line(row: dict[str, Any]) -> str:
     what = f"{row['action']} {row['resource']}"
     why = " ".join((row["code"], *row.get("policies", ())))
     when = render_instant(row["at"])
-    return f"{when} {row['verdict']:<5} {who} {what} {row.get('path', '')} {why} {row['id']}"
+    return printable(f"{when} {row['verdict']:<5} {who} {what} {row.get('path', '')} {why} {row['id']}")
 
 
 def parse_duration(text: str, field: str) -> float:

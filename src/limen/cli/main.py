@@ -10,6 +10,7 @@ import typer
 from limen.cli import (
     audit,
     audit_export,
+    audit_search,
     complaints,
     conformance,
     connect,
@@ -29,6 +30,7 @@ from limen.cli import (
     shadow,
     start,
     streams,
+    subject,
     token,
     workloads,
 )
@@ -60,7 +62,9 @@ app.add_typer(rollout.app, name="rollout")
 app.add_typer(shadow.app, name="shadow")
 app.add_typer(events.app, name="event")
 audit_export.register(audit.app)
+audit_search.register(audit.app)
 app.add_typer(audit.app, name="audit")
+app.add_typer(subject.app, name="subject")
 app.add_typer(secrets.app, name="secret")
 app.add_typer(workloads.app, name="workload")
 app.add_typer(conformance.app, name="conformance")

@@ -1,6 +1,7 @@
 """How commands print: a table for people, JSON for programs, one sentence with a remedy for errors."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -25,6 +26,7 @@ WhyOption = Annotated[str, typer.Option("--reason", help="Why; required, stands 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; stands in the journal.")]
 
 INSTANT_MIN = 1e9  # greater floats in listings are instants: since 2001
+_C1 = re.compile("[\x7f-\x9f]")
 WIDTH_MAX = 10_000  # columns of a listing that goes to a pipe or a file: nothing is folded
 
 out = Console(highlight=False, soft_wrap=True)
@@ -48,12 +50,12 @@ def connect(state: Path | None) -> "AdminClient":
 
 def print_json(value: Any) -> None:
     """Print one JSON value, nothing else."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    typer.echo(_escape_c1(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
 
 
 def print_line(value: Any) -> None:
     """Print one JSON value on one line, as part of a stream."""
-    typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+    typer.echo(_escape_c1(json.dumps(value, ensure_ascii=False, default=str)))
 
 
 def print_rows(
@@ -100,7 +102,17 @@ def render_cell(value: Any) -> str:
         return ", ".join(f"{key}={render_cell(part)}" for key, part in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(render_cell(part) for part in value)
-    return str(value)
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Return text with control characters shown by their numbers: what was recorded steers no terminal."""
+    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text)
+
+
+def _escape_c1(text: str) -> str:
+    """Escape the controls that JSON lets through (DEL, C1: U+009B begins a sequence in some terminals)."""
+    return _C1.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _is_listing(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """`limen rollout`: how far each resource is on its way to being enforced."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -47,17 +47,19 @@ def status(
     if as_json:
         print_json(rows)
         return
-    print_rows([_stage(row) for row in rows], STAGES, as_json=False, empty="Everything is enforced.")
+    split = {row["resource"] for row in rows if row["group"]}
+    print_rows([_stage(row, split) for row in rows], STAGES, as_json=False, empty="Everything is enforced.")
     people = [_person(row, one) for row in rows for one in row["not_ready"]]
     if people:
         out.print()
         print_rows(people, PEOPLE, as_json=False, empty="")
 
 
-def _stage(row: Mapping[str, Any]) -> dict[str, Any]:
+def _stage(row: Mapping[str, Any], split: Container[str]) -> dict[str, Any]:
+    """Return a stage as it is shown. `split`: resources of which groups have stages of their own."""
     until = f"{row['until']}, overdue" if row["overdue"] else row["until"]
     share = "" if row["share"] is None else f"{_floored(row['share'])} %"
-    whom = row["group"] or "everybody else"
+    whom = row["group"] or ("everybody else" if row["resource"] in split else "everybody")
     people = len({one["subject"] for one in row["not_ready"]})
     return {**row, "for": whom, "until": until, "pass": share, "waiting": people}
 

@@ -8,13 +8,14 @@ what one wants to know.
 from collections.abc import Mapping
 from typing import Any
 
-from limen.core.decision import Code, Decision, Facts, Verdict
+from limen.core.decision import Code, Facts, Verdict
 from limen.core.errors import LimenError
 from limen.core.ids import Instant
 from limen.core.record import BundleRecord, DecisionRecord, InputsRecord, Record
 from limen.core.resources import catalogue_entities
 from limen.engine.bundle import Bundle, parse_bundle
 from limen.engine.policies import compile_policies
+from limen.engine.replay import agrees
 from limen.engine.replay_cases import (
     Answer,
     Case,
@@ -29,8 +30,8 @@ from limen.engine.replay_inputs import Inputs
 from limen.engine.replay_places import Standing
 from limen.engine.replay_report import Effect, Mismatch, Report, Side
 from limen.engine.replay_tally import Counting, Tally, effect_of, report_of
+from limen.engine.replay_verify import first_mismatch
 
-GATEWAY = "gateway"  # the enforcement point that has modes
 INPUTS_MAX = 262_144  # stored inputs that are kept parsed, at about 1 kB each
 CASES_MAX = 524_288  # at about 0.5 kB each
 
@@ -170,7 +171,7 @@ class Replay:
     # --- the same bundle ---------------------------------------------------------------------------
 
     def _verify(self, record: DecisionRecord, derived: Answer, standing: Standing, facts: Facts) -> None:
-        found = _first_mismatch(record, derived, standing, facts)
+        found = first_mismatch(record, derived, standing, facts)
         if found is None:
             self._tally.same += 1
         else:
@@ -181,7 +182,7 @@ class Replay:
     def _compare(self, record: DecisionRecord, answer: Answer, case: Case) -> None:
         after = answer.side
         said = record.would_be or record.verdict
-        if record.bundle == answer.decision.bundle and not _agrees(record, answer.decision):
+        if record.bundle == answer.decision.bundle and not agrees(record, answer.decision):
             self._counting.mismatch(
                 Mismatch(record.id, "verdict", f"{said} {record.code}", f"{after.verdict} {after.code}")
             )
@@ -290,37 +291,3 @@ _ALWAYS = (
     "Whoever was denied and gave up asked no more: gains are at least what is said here.",
     "Grants count as far as they stood for the resource that was asked for at the time.",
 )
-
-
-def _agrees(record: DecisionRecord, derived: Decision) -> bool:
-    return (
-        (record.would_be or record.verdict) == derived.verdict
-        and record.code == derived.code
-        and record.policies == derived.policies
-        and record.errors == derived.errors
-    )
-
-
-def _first_mismatch(
-    record: DecisionRecord, answer: Answer, standing: Standing, facts: Facts
-) -> tuple[str, str, str] | None:
-    """Return the first field that is not what follows: its name, as recorded, as derived."""
-    derived, side = answer.decision, answer.side
-    subject = None if facts.subject is None else str(facts.subject.root)
-    pairs = (
-        ("subject", record.subject, subject if subject is not None else record.subject),
-        ("resource", record.resource, str(facts.resource.root)),
-        ("resource", record.resource, str(standing.resource)),
-        ("action", record.action, standing.action),
-        ("verdict", record.would_be or record.verdict, derived.verdict.value),
-        ("code", record.code, derived.code.value),
-        ("policies", record.policies, derived.policies),
-        ("errors", record.errors, derived.errors),
-        ("mode", record.mode, side.mode if record.point == GATEWAY else record.mode),
-        ("enforced", record.verdict, side.enforced if record.point == GATEWAY else record.verdict),
-    )
-    return next(((name, _text(one), _text(other)) for name, one, other in pairs if one != other), None)
-
-
-def _text(value: object) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value)

@@ -141,7 +141,7 @@ class Chain:
             log.warning("journal.not_pruned", why=error.strerror)
             return
         for name in expired:
-            name.path.unlink()
+            name.path.unlink(missing_ok=True)
             name.path.with_suffix(".cut").unlink(missing_ok=True)
             log.info("journal.segment_removed", segment=name.path.name)
 

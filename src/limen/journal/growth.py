@@ -116,6 +116,7 @@ class Place:
             stop = piece.advance(self.tree, until, _ignore)
             self._offset += piece.offset
             if stop is Stop.SEAL or not data:
+                pause()
                 return False
             if stop is Stop.UNSOUND and piece.offset == 0:
                 if len(data) < wanted or wanted > _SLICE_BYTES_MAX:

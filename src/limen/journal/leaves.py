@@ -10,7 +10,7 @@ from itertools import chain
 from typing import NamedTuple, Protocol
 
 from limen.journal import stored
-from limen.journal.columns import misfits
+from limen.journal.columns import misfits, read_frames
 from limen.journal.frame import HEAD_BYTES, MARK, VERSION, WHOLE, Damage, Kind, parse_frame, scan
 from limen.journal.merkle import Frontier
 from limen.journal.segments import Seal, SegmentHeader, SegmentName, read_header, read_seal
@@ -155,7 +155,7 @@ class Rows:
         self._path = stored.compacted_path(name)
         self.header, self.seal = stored.header(name), stored.seal(name)
         self.position, self.grows = self.header.first if self.header else 0, False
-        self._parts: Iterator[StoredFrame | Damage] = stored.parts(name)
+        self._parts: Iterator[StoredFrame | Damage] = read_frames(self._path)
         if self.header is not None:
             next(self._parts, None)
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import msgspec
 
-from limen.core.catalogue import JournalConfig
 from limen.core.errors import Invalid
 from limen.core.ids import Instant
 from limen.journal.frame import Kind
@@ -72,11 +71,6 @@ class Retention(msgspec.Struct, frozen=True):
             if keep_s is not None and age_s > keep_s:
                 gone |= kinds
         return frozenset(gone)
-
-
-def retention_of(config: JournalConfig) -> Retention:
-    """Return the retention that a bundle asks for."""
-    return Retention(bytes_max=config.bytes_max, keep_s=config.keep_s)
 
 
 ALL_KINDS = frozenset[Kind]().union(*CLASSES.values())

@@ -1,5 +1,6 @@
 """The shadow's process: `python -m limen.services.shadow_worker JOURNAL FOLDER SHARE`, until SIGTERM."""
 
+import gc
 import os
 import signal
 import sys
@@ -31,6 +32,7 @@ def main(journal: str, folder: str, share: str) -> None:
         log.error("shadow.no_candidate")
         sys.exit(1)
     shadowing = Shadowing(Path(journal), Path(folder), candidate)
+    gc.freeze()  # the bundle and what reads it live as long as this process
     log.info("shadow.follows", bundle=candidate.bundle, life=shadowing.state.lives)
     run_shadow(shadowing, stopping, share=float(share))
 

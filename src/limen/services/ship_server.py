@@ -17,8 +17,7 @@ import structlog
 from limen.administrator.feed_lines import LineReader, drop, send_line
 from limen.administrator.feed_wire import Bye, render_line
 from limen.administrator.ledger import Ledger
-from limen.administrator.ship_checks import Alarm
-from limen.administrator.ship_mirror import Gap
+from limen.administrator.ship_checks import Alarm, Gap
 from limen.administrator.ship_mirrors import Mirrors
 from limen.administrator.ship_wire import (
     SHIP_LINE_MAX_BYTES,

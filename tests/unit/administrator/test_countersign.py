@@ -12,6 +12,7 @@ from limen.core.record import EventRecord
 from limen.journal.checkpoints import CHECKPOINTS, KEY_FILE, load_node_signer, open_checkpoint, read_notes
 from limen.journal.note import Algorithm, Signer, verify_note
 from limen.journal.segments import list_segments
+from limen.journal.writer import JournalOptions
 from limen.store.journal_nodes import forget_node_key
 
 NODE = "gateway-a"
@@ -211,9 +212,8 @@ def test_foreign_notes_among_the_countersigned_are_told(rig: JournalRig, tmp_pat
 
 def test_slices_are_short(rig: JournalRig) -> None:
     pauses: list[int] = []
-    countersigner = rig.countersigner()
-    countersigner._pause = lambda: pauses.append(1)
-    with rig.open(NODE) as journal:
+    countersigner = rig.countersigner(lambda: pauses.append(1))
+    with rig.open(NODE, JournalOptions(reserve_bytes=0)) as journal:
         for number in range(4000):
             journal.append(decision(number, NODE, rig.clock.now()))
     countersigner.tick()

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_rig import run
+from cli_rig import Limen, run
 from fastapi.testclient import TestClient
 
 from limen.cli.replay_render import html, lines, printable
 from limen.engine.replay_report import Difference, Effect, Mismatch, Report, Side, Underived
+from limen.engine.starter import starter_files
 from limen.services.control import Control, ControlOptions
 from limen.services.state import StateDir
 
@@ -29,6 +30,10 @@ MFA = """
 @id("phr") @reason("Use a passkey.")
 forbid(principal is User, action == Action::"write", resource)
 unless { context has session && context.session.phishing_resistant };
+"""
+NO_LIST = """
+@id("no-list") @reason("Nobody lists people.")
+forbid(principal, action == Action::"read", resource == Route::"limen/people");
 """
 OPERATOR = """
 @id("operators") permit(principal in Group::"admins", action in Action::"access", resource == App::"limen");
@@ -56,7 +61,7 @@ LOG = [
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
     """A bundle's folder, and a state folder with Ada in staff, and Bob in nothing."""
     root = tmp_path_factory.mktemp("from-log")
     folder, state = root / "bundle", root / "state"
@@ -81,10 +86,10 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pat
     yield folder, state
 
 
-def from_log(system: tuple[Path, Path], name: str, *more: str) -> Report:
+def from_log(logged: tuple[Path, Path], name: str, *more: str) -> Report:
     from limen.cli.replay import parse_report
 
-    folder, _ = system
+    folder, _ = logged
     done = run(
         *("replay", "--from-log", "nginx", str(folder.parent / name), "--bundle", str(folder)),
         *("--host", "wiki.corp.example", "--json", *more),
@@ -94,8 +99,8 @@ def from_log(system: tuple[Path, Path], name: str, *more: str) -> Report:
 
 
 @pytest.mark.parametrize("name", ["access.log", "access.log.gz"])
-def test_a_log_says_who_would_lose_what(system: tuple[Path, Path], name: str) -> None:
-    report = from_log(system, name, "--state", str(system[1]))
+def test_a_log_says_who_would_lose_what(logged: tuple[Path, Path], name: str) -> None:
+    report = from_log(logged, name, "--state", str(logged[1]))
     assert report.decisions == 9 and report.same == 4
     assert report.who(Effect.STEP_UP) == ('User::"ada"',)
     assert set(report.losers) == {'User::"bob"', 'User::"eve\x1b[31m"'}
@@ -109,22 +114,22 @@ def test_a_log_says_who_would_lose_what(system: tuple[Path, Path], name: str) ->
 
 
 def test_without_a_directory_it_says_what_cannot_be_known(
-    system: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    logged: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    report = from_log(system, "access.log")
+    report = from_log(logged, "access.log")
     assert {one.reason: one.times for one in report.underived} == {"no_directory": 6, "no_place": 1}
     assert not report.losers and report.times(Effect.SIGN_IN) == 1
 
 
-def test_a_supposed_passkey_and_a_host_that_moves(system: tuple[Path, Path]) -> None:
-    more = ("--state", str(system[1]), "--suppose-passkey", "--host", "other.example=wiki.corp.example")
-    report = from_log(system, "access.log", *more)
+def test_a_supposed_passkey_and_a_host_that_moves(logged: tuple[Path, Path]) -> None:
+    more = ("--state", str(logged[1]), "--suppose-passkey", "--host", "other.example=wiki.corp.example")
+    report = from_log(logged, "access.log", *more)
     assert not report.steppers and not report.underived
 
 
-def test_on_a_terminal_nothing_of_a_log_moves_the_cursor(system: tuple[Path, Path], tmp_path: Path) -> None:
-    folder, state = system
+def test_on_a_terminal_nothing_of_a_log_moves_the_cursor(logged: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, state = logged
     page = tmp_path / "report.html"
     arguments = ("replay", "--from-log", "nginx", str(folder.parent / "access.log"), "--bundle", str(folder))
     done = run(*arguments, "--host", "wiki.corp.example", "--state", str(state))
@@ -189,3 +194,30 @@ def test_twenty_thousand_people_are_a_few_lines() -> None:
     assert len(shown) < 15
     assert any("p00000, p00001" in text and "and 19,992 more" in text for text in shown)
     assert any("staff 20,000, sales 12,000" in text for text in shown)
+
+
+def test_the_running_system_replays_what_it_recorded(system: Limen, tmp_path: Path) -> None:
+    assert system("user", "list").code == 0
+    same = system("replay", "--since", "1h")
+    assert same.code == 0 and "each under its own bundle" in same.out, same.err
+    for name, text in {**starter_files("corp.example"), "policies/guardrails/none.cedar": NO_LIST}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    done = system("replay", "--bundle", str(tmp_path), "--json")
+    assert done.code == 0, done.err
+    assert [one["after"]["policies"] for one in json.loads(done.out)["differences"]] == [["no-list"]]
+    text = system("replay", "--bundle", str(tmp_path)).out
+    assert "lose access" in text and "no-list" in text and "host-operator" in text
+
+
+def test_the_shadow_on_the_command_line(system: Limen, tmp_path: Path) -> None:
+    for name, text in {**starter_files("corp.example"), "policies/guardrails/none.cedar": NO_LIST}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert "No bundle is in shadow" in system("shadow", "status").err
+    assert system("shadow", "start", str(tmp_path), "--reason", "to see").code == 0
+    assert json.loads(system("shadow", "status", "--json").out)["reason"] == "to see"
+    assert "in shadow already" in system("shadow", "start", str(tmp_path)).err
+    page = tmp_path / "shadow.html"
+    assert system("shadow", "report", "--html", str(page)).code == 0 and "<h1>Shadow" in page.read_text()
+    assert system("shadow", "stop").code == 0

@@ -9,10 +9,15 @@ from ship_world import append_some, open_journal, records_of
 
 from limen.administrator.feed_wire import Report
 from limen.administrator.ship_prune import prune_acknowledged
+from limen.core.clock import SystemClock
 from limen.core.record import DecisionRecord
+from limen.journal.checkpoints import CHECKPOINTS, load_node_signer, read_notes
 from limen.journal.keys import Keys
 from limen.journal.reader import JournalReader
 from limen.journal.retention import Retention
+from limen.journal.statements import Places, Trust
+from limen.journal.verify import verify_journals
+from limen.journal.writer import Journal
 from limen.services.gateway_identity import dial_tls
 from limen.services.ship import CURSOR, erase_owner
 
@@ -223,5 +228,27 @@ def test_retention_removes_only_what_was_acknowledged(tmp_path: Path) -> None:
         journal.close()
         async with site.shipping():
             await until(lambda: len(records_of(rig.folder / "journal" / "edge-a")) == 402)
+
+    drive(tmp_path, story)
+
+
+def test_the_copy_has_its_checkpoints_and_verifies_by_them_alone(tmp_path: Path) -> None:
+    async def story(rig: Rig) -> None:
+        site = await rig.join("edge")
+        near, far = site.root / "journal", rig.folder / "journal"
+        signer = load_node_signer(site.root, near, "edge-a")
+        for _ in range(2):
+            with Journal.open(near, "edge-a", SystemClock(), keys=Keys.open(near), signer=signer) as journal:
+                append_some(journal, 20)
+        kept = read_notes(near / "edge-a" / CHECKPOINTS).notes
+        async with site.shipping():
+            await until(lambda: read_notes(far / "edge-a" / CHECKPOINTS).notes == kept)
+            await until(lambda: rig.ships.state("edge").whole_at is not None)
+        async with site.shipping():  # nothing comes twice
+            await until(lambda: rig.ships.state("edge").shipping)
+        assert read_notes(far / "edge-a" / CHECKPOINTS).notes == kept
+        report = verify_journals(Places(far), Trust(nodes={"edge-a": signer.key()}))
+        assert report.ok, report.doubts
+        assert [node.records for node in report.nodes] == [len(records_of(near / "edge-a"))]
 
     drive(tmp_path, story)

@@ -15,7 +15,7 @@ import msgspec
 from limen.core.ids import Instant
 from limen.core.record import DecisionRecord, EventRecord, OutcomeRecord, Record
 from limen.journal.export.event_data import exported_data
-from limen.journal.export.text import clean
+from limen.journal.export.text import clean, is_clean
 from limen.journal.fields import exportable
 from limen.journal.follow import Stored
 
@@ -126,5 +126,9 @@ def _event(record: EventRecord) -> dict[str, Any]:
 
 
 def _fields(record: Record) -> dict[str, Any]:
-    cleaned: dict[str, Any] = clean(exportable(record))
-    return {name: value for name, value in cleaned.items() if name not in _INSIDE}
+    shown = exportable(record)
+    return {
+        name: value if is_clean(value) else clean(value)
+        for name, value in shown.items()
+        if name not in _INSIDE
+    }
