@@ -268,7 +268,9 @@ def test_a_fork_for_one_reader_is_found(rig: JournalRig, tmp_path: Path) -> None
     assert found(fork.verify(), Problem.FORK).boot == boot  # and by what control has countersigned
 
 
-def test_a_checkpoint_kept_by_a_reader_finds_a_change_without_control(rig: JournalRig, tmp_path: Path) -> None:
+def test_a_checkpoint_kept_by_a_reader_finds_a_change_without_control(
+    rig: JournalRig, tmp_path: Path
+) -> None:
     kept = tmp_path / "kept"
     boot = boots(rig)[1]
     notes = read_notes(rig.countersigned / NODE).notes

@@ -32,7 +32,9 @@ def find(directory: Path, record_id: str) -> tuple[Path, Frame]:
     raise AssertionError(record_id)
 
 
-def reforge(directory: Path, boot: str, edit: Callable[[Records], Records], signer: Signer | None = None) -> None:
+def reforge(
+    directory: Path, boot: str, edit: Callable[[Records], Records], signer: Signer | None = None
+) -> None:
     """Write a boot anew with other records: every checksum, position, frontier, seal and chain is right.
 
     With a signer, the node's checkpoints are signed anew as well.
@@ -40,12 +42,16 @@ def reforge(directory: Path, boot: str, edit: Callable[[Records], Records], sign
     names = list_segments(directory)
     records = edit(records_of(directory, boot))
     own = [name for name in names if name.boot == boot]
-    headers = {name.path: msgspec.json.decode(frames_of(name.path)[0].payload, type=SegmentHeader) for name in own}
+    headers = {
+        name.path: msgspec.json.decode(frames_of(name.path)[0].payload, type=SegmentHeader) for name in own
+    }
     starts = [headers[name.path].first for name in own[1:]]
     tree, position, sizes = Frontier(), 0, {}
     previous_end = headers[own[0].path].previous_end
     for name, until in zip(own, [*starts, len(records)], strict=True):
-        header = replace(headers[name.path], first=position, frontier=tree.render(), previous_end=previous_end)
+        header = replace(
+            headers[name.path], first=position, frontier=tree.render(), previous_end=previous_end
+        )
         data = encode_frame(Kind.HEADER, position, msgspec.json.encode(header))
         for kind, payload in records[position : max(until, position)]:
             data += encode_frame(Kind(kind), position, payload)
@@ -74,9 +80,7 @@ def _rechain(directory: Path, after: BootTree, previous_end: int) -> None:
             name.path.write_bytes(data + encode_frame(Kind.SEAL, seal.end, msgspec.json.encode(seal)))
 
 
-def _resign(
-    directory: Path, signer: Signer, boot: str, roots: dict[int, bytes], after: BootTree
-) -> None:
+def _resign(directory: Path, signer: Signer, boot: str, roots: dict[int, bytes], after: BootTree) -> None:
     path = directory / CHECKPOINTS
     kept = [parse_checkpoint(parse_note(data).text) for data in read_notes(path).notes]
     path.unlink()

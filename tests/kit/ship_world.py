@@ -15,7 +15,7 @@ from limen.journal.keys import Keys
 from limen.journal.writer import Journal, JournalOptions
 
 NODE = "edge"
-CLOCK = FakeClock(1_800_000_000.0)
+CLOCK = FakeClock(SystemClock().now())
 SEGMENT_BYTES = 16 * 1024
 
 
@@ -29,7 +29,7 @@ def decision(number: int, *, node: str = NODE, subject: str = 'User::"ada"') -> 
     """Return a decision."""
     return DecisionRecord(
         id=f"{new_id('dec')}-{number}",
-        at=CLOCK.now() + number,
+        at=CLOCK.now(),
         node=node,
         point="gateway",
         verdict="permit",

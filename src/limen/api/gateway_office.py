@@ -30,6 +30,10 @@ class GatewayOffice(Protocol):
         """Have one gateway, or all (`node` None), do something; return each one's report."""
         ...
 
+    async def erase(self, owner: str) -> dict[str, bool]:
+        """Erase an owner's keys here and at every joined gateway; return which of those have done it."""
+        ...
+
     def away(self) -> list[str]:
         """Return the joined gateways that do not follow this control node, which no command reaches."""
         ...

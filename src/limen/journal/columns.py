@@ -59,13 +59,15 @@ def read_frames(path: Path) -> Iterator[StoredFrame | Damage]:
                     if raw is None:
                         yield StoredFrame(kind, position, payload and payload.encode(), leaf or b"")
                     else:
-                        for part in scan(raw):
-                            framed = isinstance(part, Frame)
-                            yield StoredFrame(part.kind, part.position, part.payload) if framed else part
+                        yield from map(_stored, scan(raw))
     except FileNotFoundError:  # retention
         return
     except parquet.failures():
         yield Damage(0, path.stat().st_size)
+
+
+def _stored(part: Frame | Damage) -> StoredFrame | Damage:
+    return part if isinstance(part, Damage) else StoredFrame(part.kind, part.position, part.payload)
 
 
 def misfits(path: Path) -> Iterator[int]:

@@ -187,6 +187,7 @@ class Walk:
 
     def _read(self, name: SegmentName, segment: Reading, *, newest: bool) -> None:
         """Read a segment to its end, stopping at each checkpoint."""
+        told = len(self.doubts)
         while True:
             self._check_marks(segment.position)
             until, start = self._marks[0].checkpoint.size if self._marks else NEVER, segment.position
@@ -194,7 +195,8 @@ class Walk:
             self.records += segment.position - start
             self._unproven += segment.position - start if self._old else 0
             if stop is Stop.SEAL:
-                self._check_seal(name, segment)
+                if len(self.doubts) == told:
+                    self._check_seal(name, segment)
                 return
             if stop is Stop.END:
                 return

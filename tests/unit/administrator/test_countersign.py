@@ -130,7 +130,12 @@ def test_a_fork_is_told(rig: JournalRig) -> None:
     boot = rig.boot(NODE, 9)
     countersigner.tick()
     stolen = load_node_signer(rig.keys, rig.journal, NODE)
-    reforge(rig.journal / NODE, boot, lambda r: [r[0], (r[1][0], r[1][1].replace(b"read", b"edit")), *r[2:]], stolen)
+    reforge(
+        rig.journal / NODE,
+        boot,
+        lambda r: [r[0], (r[1][0], r[1][1].replace(b"read", b"edit")), *r[2:]],
+        stolen,
+    )
     countersigner.tick()
     assert "forked" in alarms(rig)[0].data["why"]
 
