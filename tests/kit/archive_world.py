@@ -10,7 +10,7 @@ from limen.journal.archive import Report, tend
 from limen.journal.retention import Retention
 from limen.journal.writer import Journal, JournalOptions
 
-SMALL = JournalOptions(segment_bytes=9_000, reserve_bytes=0)
+SMALL = JournalOptions(segment_bytes=14_000, reserve_bytes=0)
 NODE = "gateway-a"
 PEOPLE = ("ada", "bob", "eve")
 BASE = DecisionRecord(

@@ -1,4 +1,4 @@
-"""A small system of journals: nodes that write boots, control that countersigns, and somebody who verifies."""
+"""A small system of journals: nodes that write, control that countersigns, somebody who verifies."""
 
 import shutil
 from collections.abc import Callable

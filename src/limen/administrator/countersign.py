@@ -260,7 +260,7 @@ class Countersigner:
                 log.error("journal.witness_away", folder=witness, why=error.strerror)
 
     def row_of(self, node: str) -> str:
-        """Return the name of a node in the database, which several controls may share: each has a `control`."""
+        """Return the name of a node in the database: several controls, each with its own, may share it."""
         return f"{self._signer.name.partition('/')[0][-8:]}/{node}"[:64]
 
     def _tell(self, node: str, kind: str, why: str) -> None:

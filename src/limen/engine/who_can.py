@@ -62,12 +62,13 @@ def classify(
     told_apart |= {entity.ref for resource in resources for entity in resource.entities}
     found: dict[Any, tuple[Closure, list[EntityRef]]] = {}
     for subject in subjects:
-        key = _class_key(subject, told_apart, policies.reads.principal)
+        key = class_key(subject, told_apart, policies.reads.principal)
         found.setdefault(key, (subject, []))[1].append(subject.root)
     return SubjectClasses(tuple((first, tuple(members)) for first, members in found.values()))
 
 
-def _class_key(subject: Closure, told_apart: frozenset[EntityRef], paths: frozenset[str]) -> Any:
+def class_key(subject: Closure, told_apart: frozenset[EntityRef], paths: frozenset[str]) -> Any:
+    """Return what is equal for subjects that these entities and attribute paths do not tell apart."""
     attrs = next((entity.attrs for entity in subject.entities if entity.ref == subject.root), {})
     return (
         subject.root.type,

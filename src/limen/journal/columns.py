@@ -38,15 +38,16 @@ OR f IS NOT NULL AND (
   OR kind = {Kind.OUTCOME:d} AND (bytes_in IS DISTINCT FROM CASE WHEN id IS NOT NULL
      THEN coalesce(f[14], '0')::UBIGINT END OR bytes_out IS DISTINCT FROM CASE WHEN id IS NOT NULL
      THEN coalesce(f[15], '0')::UBIGINT END))
-"""
+"""  # noqa: S608 – names of our own
 _JOINED = f"""
 SELECT d.position FROM part d LEFT JOIN part o ON d.outcome = o.position AND o.raw IS NULL
-WHERE d.kind = {Kind.DECISION:d} AND d.outcome IS NOT NULL AND (o.position IS NULL OR o.payload IS NOT NULL AND (
+WHERE d.kind = {Kind.DECISION:d} AND d.outcome IS NOT NULL AND (o.position IS NULL
+  OR o.payload IS NOT NULL AND (
   o.kind <> {Kind.OUTCOME:d} OR o.id IS NOT NULL OR d.payload IS NULL
   OR json_extract_string(o.payload, '$.id') IS DISTINCT FROM json_extract_string(d.payload, '$.id')
   OR d.bytes_in IS DISTINCT FROM coalesce(o.payload->>'$.bytes_in', '0')::UBIGINT
   OR d.bytes_out IS DISTINCT FROM coalesce(o.payload->>'$.bytes_out', '0')::UBIGINT))
-"""
+"""  # noqa: S608 – names of our own
 
 
 def read_frames(path: Path) -> Iterator[StoredFrame | Damage]:

@@ -12,7 +12,7 @@ import msgspec
 from limen.core.errors import Invalid
 from limen.journal.frame import Damage, Frame, Kind, encode_frame, scan
 from limen.journal.merkle import leaf_hash
-from limen.journal.parquet import NO_FRAME, Row, opened, opened_paths, rows, write
+from limen.journal.parquet import NO_FRAME, Row, opened_paths, rows, written
 
 
 class Outcome(NamedTuple):
@@ -54,9 +54,8 @@ def compact(segment: memoryview, file: int) -> None:
         Invalid: what was written does not give the segment again (`COMPACTION_FAILED`).
         OSError: the disk did not take it.
     """
-    write(file, _rows_of(segment))
     end = 0
-    with opened([file]) as database:
+    with written(file, _rows_of(segment)) as database:
         for row in rows(database):
             made = row.raw or encode_frame(row.kind, row.position, (row.payload or "").encode())
             if segment[end : end + len(made)] != made:
@@ -125,8 +124,7 @@ def rewrite(old: Iterable[Row], gone: frozenset[int], file: int) -> None:
             else:
                 yield row
 
-    write(file, emptied())
-    with opened([file]) as database:
+    with written(file, emptied()) as database:
         if [_leaf(row) for row in rows(database)] != leaves:
             raise Invalid(
                 "A segment cannot be emptied: what was written has other leaves.",

@@ -11,6 +11,7 @@ while it is read stays the same file.
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MEMORY_MAX = "512MB"
 THREADS = 2
 ROWS_AT_ONCE = 10_000
+EDGES_KEPT = 4_096  # segments whose first and last frame are remembered: opening one costs 20 ms
 ROW_GROUP = 30_720  # smaller than DuckDB's: a search for one person opens fewer payloads
 LINE_BYTES = 1024 * 1024  # of what is handed to DuckDB at least: it holds some of these for each thread
 NO_FRAME = 0  # kind of a row whose bytes are no frame, or a frame that is no text
@@ -75,6 +77,7 @@ _TYPES = {
     "policies": "VARCHAR[]",
 }
 _COLUMNS = ", ".join(f'"{name}"' for name in _TYPES)
+_NOTHING = ", ".join(f'NULL::{type_} AS "{name}"' for name, type_ in (*_TYPES.items(), ("file", "INTEGER")))
 _JSON_TYPES = {name: "VARCHAR" if type_ == "BLOB" else type_ for name, type_ in _TYPES.items()}
 _VALUES = ", ".join(
     f'from_base64("{name}") AS "{name}"' if type_ == "BLOB" else f'"{name}"' for name, type_ in _TYPES.items()
@@ -119,14 +122,21 @@ def read_parts(path: Path, start: int = 0) -> Iterator[StoredFrame | Damage]:
 
 def read_edge(path: Path, kind: Kind) -> bytes | None:
     """Return the payload of HEADER or SEAL; None when the file is gone or cannot be read."""
-    import duckdb
+    try:
+        seen = path.stat()
+    except FileNotFoundError:
+        return None
+    return _edges(path, seen.st_ino, seen.st_mtime_ns).get(kind)
 
+
+@lru_cache(EDGES_KEPT)
+def _edges(path: Path, _inode: int, _changed_ns: int) -> dict[int, bytes]:
     try:
         with opened_paths([path]) as database:
-            found = next(rows(database, "kind = $kind", {"kind": int(kind)}), None)
-    except (duckdb.Error, FileNotFoundError):
-        return None
-    return None if found is None or found.payload is None else found.payload.encode()
+            found = rows(database, "kind >= $kind", {"kind": int(Kind.HEADER)})
+            return {row.kind: row.payload.encode() for row in found if row.payload is not None}
+    except (failures(), FileNotFoundError):
+        return {}
 
 
 @contextmanager
@@ -162,16 +172,10 @@ def opened(files: Sequence[int], *more: int) -> Iterator["DuckDBPyConnection"]:
         database.execute(f"SET allowed_paths = {[*names, *(f'/proc/self/fd/{file}' for file in more)]!r}")
         database.execute("SET enable_external_access = false")
         database.execute("SET lock_configuration = true")
-        if not files:
-            columns = ", ".join(f'"{name}" {type_}' for name, type_ in _TYPES.items())
-            database.execute(f"CREATE TABLE part ({columns}, file INTEGER)")
-        elif all(os.fstat(file).st_size for file in files):  # an empty one is to be written
-            numbers = ", ".join(f"'{name}': {place}" for place, name in enumerate(names))
-            database.execute(
-                "CREATE VIEW part AS SELECT * EXCLUDE (filename), "  # noqa: S608 – our own descriptors
-                f"MAP {{{numbers}}}[filename] AS file "
-                f"FROM read_parquet({names!r}, filename = true, file_row_number = true)"
-            )
+        if files:
+            _view(database, files)
+        else:
+            database.execute(f"CREATE VIEW part AS SELECT * FROM (SELECT {_NOTHING}) WHERE false")  # noqa: S608
         yield database
 
 
@@ -188,23 +192,39 @@ def rows(
         yield from map(Row._make, batch)
 
 
-def write(file: int, new: Iterable[Row]) -> None:
-    """Hand the rows to DuckDB as lines of JSON in memory: its Python values are ten times slower."""
+@contextmanager
+def written(file: int, new: Iterable[Row]) -> Iterator["DuckDBPyConnection"]:
+    """Write rows to an open file, and give a database whose view `part` is what now stands there.
+
+    DuckDB takes the rows as lines of JSON in memory: handing it Python's values is ten times slower.
+    """
     source = os.memfd_create("limen-rows", os.MFD_CLOEXEC)
     try:
         with open(source, "wb", closefd=False) as lines:
             longest = max((lines.write(_encoder.encode(row._asdict()) + b"\n") for row in new), default=1)
         os.ftruncate(file, 0)
-        with opened([file], source) as database:
+        with opened([], file, source) as database:
             lines_in, rows_out = f"/proc/self/fd/{source}", f"/proc/self/fd/{file}"
             database.execute(
                 f"COPY (SELECT {_VALUES} FROM read_json('{lines_in}', columns = {_JSON_TYPES!r}, "  # noqa: S608
                 f"format = 'nd', maximum_object_size = {max(longest, LINE_BYTES)})) "
                 f"TO '{rows_out}' ({_AS_PARQUET}, USE_TMP_FILE false)"
             )
+            os.fsync(file)
+            _view(database, [file])
+            yield database
     finally:
         os.close(source)
-    os.fsync(file)
+
+
+def _view(database: "DuckDBPyConnection", files: Sequence[int]) -> None:
+    names = [f"/proc/self/fd/{file}" for file in files]
+    numbers = ", ".join(f"'{name}': {place}" for place, name in enumerate(names))
+    database.execute(
+        "CREATE OR REPLACE VIEW part AS SELECT * EXCLUDE (filename), "  # noqa: S608 – our own descriptors
+        f"MAP {{{numbers}}}[filename] AS file "
+        f"FROM read_parquet({names!r}, filename = true, file_row_number = true)"
+    )
 
 
 def _raw(data: bytes, start: int) -> Iterator[StoredFrame | Damage]:

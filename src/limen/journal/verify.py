@@ -18,6 +18,11 @@ from limen.journal.findings import Doubt, NodeReport, Problem, Report, Unchecked
 from limen.journal.statements import Places, Statements, Trust, check_common, gather
 from limen.journal.walk import Walk
 
+_NEWEST = "The newest records are not under a checkpoint yet."
+_NOT_COUNTERSIGNED = "Records are signed by the node, and not countersigned by control yet."
+_UNPROVEN = "Release 0.1 wrote these records without proofs: only their checksums were checked."
+_CONTENT_REMOVED = "Retention removed the content; that there were such records is proven by their hashes."
+
 Progress = Callable[[int], None]
 """Told how many more bytes were read."""
 
@@ -41,9 +46,12 @@ def verify_journals(
 def _verify_node(node: str, places: Places, trust: Trust, progress: Progress) -> Report:
     statements = gather(node, places, trust)  # first: what is signed by now is on the disk by now
     walk = Walk(node, statements, progress)
-    walk.run(stored.list_stored(places.journal / node))
-    doubts = (*statements.doubts, *walk.doubts)
-    unchecked = (*statements.unchecked, *walk.unchecked, *_cuts(node, places.journal / node))
+    names = stored.list_stored(places.journal / node)
+    walk.run(names)
+    gone = _gone_boots(node, statements, {name.boot for name in names})
+    doubts = (*statements.doubts, *walk.doubts, *gone, *_unsigned(node, statements, walk))
+    cuts = _cuts(node, places.journal / node)
+    unchecked = (*statements.unchecked, *walk.unchecked, *_not_checked(node, statements, walk), *cuts)
     return Report(not doubts, (_describe(node, statements, walk),), doubts, unchecked)
 
 
@@ -82,6 +90,45 @@ def total_bytes(places: Places) -> int:
         for name in stored.list_stored(places.journal / node)
         if name.path.exists()
     )
+
+
+def _gone_boots(node: str, statements: Statements, there: set[str]) -> list[Doubt]:
+    """Return a doubt for each boot that was signed for and is not there, unless its removal was signed."""
+    since, removed = statements.since, statements.removed
+    gone: dict[str, int] = {}
+    for one in statements.known:
+        boot, size = one.checkpoint.boot, one.checkpoint.size
+        wanted = since is None or boot >= since.boot
+        if boot not in there and wanted and boot >= removed[0] and (boot, size) > removed:
+            gone[boot] = size
+    return [
+        Doubt(node, Problem.BOOT_GONE, f"A boot of {size} records was signed for and is gone.", boot, 0, size)
+        for boot, size in gone.items()
+    ]
+
+
+def _unsigned(node: str, statements: Statements, walk: Walk) -> list[Doubt]:
+    proven = walk.records - walk.unproven
+    if statements.known or not proven:
+        return []
+    text = f"{proven} records, and not one checkpoint that says what they were."
+    return [Doubt(node, Problem.UNSIGNED, text)]
+
+
+def _not_checked(node: str, statements: Statements, walk: Walk) -> list[Unchecked]:
+    """Say what no checkpoint covers, what control has not seen, and what retention took."""
+    boot, size = walk.newest
+    witnessed = [one for one in statements.known if one.witnessed_at is not None]
+    newest = witnessed[-1].checkpoint if witnessed else None
+    behind = size - (newest.size if newest is not None and newest.boot == boot else 0)
+    seen_at = witnessed[-1].witnessed_at if witnessed else None
+    said = (
+        ("newest", walk.uncovered if statements.known else 0, walk.uncovered_since, _NEWEST),
+        ("not_countersigned", behind, seen_at, _NOT_COUNTERSIGNED),
+        ("unproven", walk.unproven, None, _UNPROVEN),
+        ("content_removed", walk.removed, None, _CONTENT_REMOVED),
+    )
+    return [Unchecked(node, what, text, boot, count, at) for what, count, at, text in said if count > 0]
 
 
 def _cuts(node: str, directory: Path) -> list[Unchecked]:

@@ -30,8 +30,9 @@ class Walk:
     """Verifies one node.
 
     Attributes:
-        records, boots, segments: how many were read.
+        records, boots, segments: how many were read; `unproven` of them release 0.1 wrote without proofs.
         newest: boot and size of the newest checkpoint that is true.
+        uncovered, uncovered_since: records behind it, and the time of the first of them.
     """
 
     def __init__(self, node: str, statements: Statements, progress: Callable[[int], None]) -> None:
@@ -48,7 +49,7 @@ class Walk:
         self._ended: _Ended | None = None
         self._marks: list[Known] = []
         self._at: Instant = 0.0  # of the newest true checkpoint
-        self._unproven = self._uncovered = 0
+        self.unproven = self.uncovered = 0
         self._boot = ""
         self._old = False  # the segment is of release 0.1
         self._names: Sequence[SegmentName] = ()
@@ -59,8 +60,16 @@ class Walk:
         read = [name for name in names if since is None or name.boot >= since.boot]
         for boot, group in groupby(read, key=lambda name: name.boot):
             self._walk_boot(boot, tuple(group), last=boot == names[-1].boot)
-        self._find_gone_boots({name.boot for name in names}, read)
-        self._say_what_was_not_checked()
+
+    @property
+    def uncovered_since(self) -> Instant | None:
+        """Time of the first record that no true checkpoint covers, if it has one."""
+        return self._inspector.first_at
+
+    @property
+    def removed(self) -> int:
+        """How many payloads retention has removed."""
+        return self._inspector.removed
 
     # --- a boot -----------------------------------------------------------------------------------
 
@@ -87,7 +96,7 @@ class Walk:
             text = f"Records {end} to {max(gone) - 1} were signed for and are gone: the tail was cut."
             self._doubt(Problem.CUT, text, end, max(gone))
         if not self._old:
-            self._uncovered += end - self.newest[1] if self.newest[0] == boot else end
+            self.uncovered += end - self.newest[1] if self.newest[0] == boot else end
         for strange in self._inspector.found():
             problem = Problem.CLOCK if strange.clock else Problem.FORGED
             text = f"Record {strange.id or 'without an id'} {strange.why}."
@@ -193,7 +202,7 @@ class Walk:
             until, start = self._marks[0].checkpoint.size if self._marks else NEVER, segment.position
             stop = segment.advance(self._tree, until, self._inspector)
             self.records += segment.position - start
-            self._unproven += segment.position - start if self._old else 0
+            self.unproven += segment.position - start if self._old else 0
             if stop is Stop.SEAL:
                 if len(self.doubts) == told:
                     self._check_seal(name, segment)
@@ -253,7 +262,7 @@ class Walk:
                 self._doubt(Problem.BROKEN_CHAIN, text, 0)
             else:
                 self.newest, self._at = (self._boot, mark.size), max(self._at, float(mark.at))
-                self._uncovered, self._inspector.first_at = 0, None
+                self.uncovered, self._inspector.first_at = 0, None
         self._set_clock()
 
     def _set_clock(self) -> None:
@@ -263,45 +272,7 @@ class Walk:
         times = (following.checkpoint.at, following.witnessed_at or 0) if following else (float("inf"),)
         self._inspector.latest = max(times) + SKEW_S
 
-    # --- the end ----------------------------------------------------------------------------------
-
-    def _find_gone_boots(self, there: set[str], read: Sequence[SegmentName]) -> None:
-        since, removed = self._statements.since, self._statements.removed
-        gone: dict[str, int] = {}
-        for one in self._statements.known:
-            boot, size = one.checkpoint.boot, one.checkpoint.size
-            wanted = since is None or boot >= since.boot
-            if boot not in there and wanted and (boot, size) > removed and not boot < removed[0]:
-                gone[boot] = size
-        for boot, size in gone.items():
-            text = f"A boot of {size} records was signed for and is gone."
-            self.doubts.append(Doubt(self.node, Problem.BOOT_GONE, text, boot, 0, size))
-
-    def _say_what_was_not_checked(self) -> None:
-        """Say what no checkpoint covers, and what retention took."""
-        statements, inspector = self._statements, self._inspector
-        proven = self.records - self._unproven
-        if not statements.known and proven:
-            self._doubt(
-                Problem.UNSIGNED, f"{proven} records, and not one checkpoint that says what they were."
-            )
-        elif self._uncovered > 0:
-            text = "The newest records are not under a checkpoint yet."
-            self._unchecked("newest", text, self._uncovered, inspector.first_at)
-        witnessed = [one for one in statements.known if one.witnessed_at is not None]
-        newest = witnessed[-1].checkpoint if witnessed else None
-        behind = self.newest[1] - (newest.size if newest and newest.boot == self.newest[0] else 0)
-        if behind > 0:
-            text = "Records are signed by the node, and not countersigned by control yet."
-            self._unchecked(
-                "not_countersigned", text, behind, witnessed[-1].witnessed_at if witnessed else None
-            )
-        if self._unproven:
-            text = "Release 0.1 wrote these records without proofs: only their checksums were checked."
-            self._unchecked("unproven", text, self._unproven)
-        if inspector.removed:
-            text = "Retention removed the content; that there were such records is proven by their hashes."
-            self._unchecked("content_removed", text, inspector.removed)
+    # --- telling ---------------------------------------------------------------------------------
 
     def _unchecked(self, what: str, text: str, records: int | None, since: Instant | None = None) -> None:
         self.unchecked.append(Unchecked(self.node, what, text, self._boot, records, since))

@@ -30,9 +30,11 @@ from limen.core.errors import LimenError, NotFound
 from limen.core.record import DecisionRecord, EventRecord
 from limen.core.secret import Secret
 from limen.enforcement.check.assertion import AssertionSigner
+from limen.journal.checkpoints import load_node_signer
 from limen.journal.reader import JournalReader
 from limen.journal.writer import Journal
 from limen.services.control_gateways import ControlGateways, GatewayCollector
+from limen.services.control_journal import JournalCare
 from limen.services.feed import FeedServer
 from limen.services.serving import UnixServer, new_registry, run_service
 from limen.services.state import StateDir, read_bundle
@@ -90,7 +92,8 @@ class Control:
             "limen_change_feed_head", "Position of the last committed change.", registry=self.registry
         )
         self._store = open_store(state.database, self._clock, os.environ)
-        self._journal = Journal.open(state.journal, NODE, self._clock)
+        signer = load_node_signer(state.root / "keys", state.journal, NODE)
+        self._journal = Journal.open(state.journal, NODE, self._clock, signer=signer)
         self._replica = Replica(load_bundle)
         self._authority = Authority(self._replica, self._journal, self._clock, NODE)
         self._policies = PolicyAdministrator(self._store, self._authority)
@@ -110,6 +113,15 @@ class Control:
             listen=options.gateways,
         )
         self.registry.register(GatewayCollector(self._feed, self._gateways.ships))
+        self._care = JournalCare(
+            state,
+            self._store,
+            self._clock,
+            note=self._note,
+            catalogue=lambda: self._authority.active().catalogue,
+            secret=self._secret,
+            registry=self.registry,
+        )
         admin_deps = self._admin_deps()
         self.admin = create_admin(admin_deps)
         self.console.state.gate.serve_admin(create_remote(admin_deps))
@@ -126,6 +138,7 @@ class Control:
         for server in self._servers:
             await server.start()
         await self._gateways.start()
+        await self._care.start()
         self._sweeping = asyncio.create_task(self._sweep(), name="sweep")
         log.info("control.ready", version=__version__, head=self._replica.seq)
 
@@ -133,6 +146,7 @@ class Control:
         """Stop serving, and leave everything closed and synced."""
         if self._sweeping is not None:
             self._sweeping.cancel()
+        await self._care.stop()
         for server in self._servers:
             await server.stop()
         await self._gateways.stop()
@@ -163,6 +177,7 @@ class Control:
         """Begin anew from what the database holds: at start, and after it was restored."""
         self._authority.update(lambda replica: replica.apply_snapshot(snapshot))
         self._head.set(snapshot.seq)
+        self._configure_journal()
 
     def _follow(self, changes: tuple[Change, ...]) -> None:
         self._committed_at = self._clock.now()
@@ -176,8 +191,14 @@ class Control:
         people = locked_out(changes, self._clock.now())
         if people and self._loop is not None:
             self._loop.call_soon_threadsafe(self._lock_out, people)
+        if any(change.kind == "bundle" for change in changes):
+            self._configure_journal()
         for event in noted:
             self._note(event)
+
+    def _configure_journal(self) -> None:
+        if self._replica.active is not None:
+            self._journal.configure(self._replica.active.catalogue.journal)
 
     def _lock_out(self, people: tuple[str, ...]) -> None:
         """End the sessions of people who may not come in any more; the next sweep does what this misses."""
@@ -230,6 +251,7 @@ class Control:
             registry=self.registry,
             gateways=self._gateways,
             committed_at=lambda: self._committed_at,
+            sinks=self._care.sinks.status,
         )
 
     def _may_open(self, person: str, session: Session) -> Mapping[str, tuple[bool | None, str]]:

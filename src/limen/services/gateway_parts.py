@@ -15,7 +15,7 @@ from limen.administrator.active import ActiveBundle, load_bundle
 from limen.administrator.feed_client import FeedClient
 from limen.administrator.reassess import Reassessor
 from limen.administrator.reassess_metrics import ReassessCollector
-from limen.administrator.replica import Replica
+from limen.administrator.replica import Replica, Touched
 from limen.administrator.replica_file import ReplicaFile, read_boot_id
 from limen.administrator.streams import Ending, LiveStream, Streams
 from limen.console import pages
@@ -59,8 +59,11 @@ class Deciding:
     def __init__(self, state: StateDir, seat: Seat, slot: str) -> None:
         node = seat.node
         self.clock = SystemClock()
-        self.journal = Journal.open(state.journal, f"{seat.journal}-{slot}", self.clock)
+        journal = f"{seat.journal}-{slot}"
+        signer = load_node_signer(state.root / "keys", state.journal, journal)
+        self.journal = Journal.open(state.journal, journal, self.clock, signer=signer)
         self.replica = Replica(self._load_bundle)
+        self.replica.subscribe(self._configure_journal)
         self.memo = Memo()
         self.streams = Streams(self.clock, on_end=self._stream_ended)
         self.explainer = Explanations(self.replica, self.clock)
@@ -163,6 +166,10 @@ class Deciding:
         at = self.clock.now()
         if was_live(stream, ending, at):
             self.journal.append(ended_record(stream, ending, at, self._seat.node), urgent=True)
+
+    def _configure_journal(self, touched: Touched) -> None:
+        if "bundle" in touched.kinds and self.replica.active is not None:
+            self.journal.configure(self.replica.active.catalogue.journal)
 
     def _load_bundle(self, fact: BundleFact) -> ActiveBundle:
         """Compile a bundle. The loop stands still meanwhile, and ought to."""

@@ -208,7 +208,7 @@ def test_since_reads_only_what_is_newer(rig: JournalRig, tmp_path: Path) -> None
     data = bytearray(path.read_bytes())
     data[frame.offset + 30] ^= 1
     path.write_bytes(data)
-    assert [doubt.boot for doubt in rig.verify(since=kept).doubts][0] == boot
+    assert next(doubt.boot for doubt in rig.verify(since=kept).doubts) == boot
     rig.close()
 
 
