@@ -1,4 +1,4 @@
-"""Journals to archive: people, their decisions and events, in segments small enough that there are several."""
+"""Journals to archive: people, their decisions and events, in several small segments."""
 
 from pathlib import Path
 

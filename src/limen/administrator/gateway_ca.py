@@ -35,7 +35,7 @@ RENEW_AT = 2 / 3  # of a certificate's life
 RESERVED_NAMES = frozenset({"control", "gateway"})
 """Names of control's own machine: they stand in the journal."""
 
-_NODE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_NODE = re.compile(r"[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?")
 
 
 class Issued(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ def verify_node(node: str) -> str:
     if not _NODE.fullmatch(node) or node in RESERVED_NAMES:
         raise Invalid(
             f"'{node[:64]}' cannot be the name of a gateway on another machine.",
-            remedy="Use a–z, 0–9 and dash, at most 63, and not 'gateway' or 'control'.",
+            remedy="Use a–z, 0–9 and dash, at most 48, and not 'gateway' or 'control'.",
         )
     return node
 

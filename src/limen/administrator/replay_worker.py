@@ -15,8 +15,10 @@ from limen.core.record import DecisionRecord, Record
 from limen.engine.bundle import parse_bundle
 from limen.engine.replay_report import Report
 from limen.engine.replay_run import Replay
+from limen.journal.frame import Kind
 from limen.journal.reader import JournalReader
 
+NEEDED = frozenset({Kind.DECISION, Kind.INPUTS, Kind.BUNDLE})
 TELL_EVERY_S = 0.2
 LOOK_EVERY = 1_024  # records between two looks at the clock
 
@@ -46,7 +48,7 @@ def run(job: Job, tell: Tell) -> Report:
     done, now = 0.0, time.time()
     for node, weight in _weights(root, reader.nodes()).items():
         span = _Span(job.since, now)
-        for count, record in enumerate(reader.read(node=node, since=job.since)):
+        for count, record in enumerate(reader.read(node=node, since=job.since, kinds=NEEDED)):
             replay.feed(record)
             if count % LOOK_EVERY == 0 and (at := time.monotonic()) - told > TELL_EVERY_S:
                 told, read = at, replay.tally.decisions

@@ -161,10 +161,12 @@ class _Node:
         if name.path.suffix == SUFFIX:
             return kinds == ALL_KINDS and not holds_any(name.path, marks)
         try:
-            found = compaction.removable(name.path, kinds, marks)
+            with parquet.pinned([name.path]) as files, parquet.opened(list(files)) as old:
+                found = compaction.removable(old, kinds, marks)
             if found.gone:
-                with parquet.opened_paths([name.path]) as old, self._replacing(name.path) as file:
-                    compaction.rewrite(parquet.rows(old), found.gone, file)
+                with self._replacing(name.path) as file:  # noqa: SIM117 – replaced once it is let go
+                    with parquet.pinned([name.path]) as files, parquet.opened(list(files)) as old:
+                        compaction.rewrite(parquet.rows(old), found.gone, file)
                 self._report.emptied[name.path.name] = len(found.gone)
         except (Invalid, OSError, parquet.failures()) as error:
             self._failed(name, error)
@@ -176,10 +178,16 @@ class _Node:
         header = stored.header(kept)
         if header is None:
             return
-        state_removal(self._directory, signer, header.boot, header.first, now)
+        try:
+            with parquet.changing(self._directory):
+                state_removal(self._directory, signer, header.boot, header.first, now)
+                for name in empty:
+                    for suffix in (SUFFIX, stored.COMPACTED, ".cut"):
+                        name.path.with_suffix(suffix).unlink(missing_ok=True)
+        except OSError as error:  # what goes without a word is a doubt for ever
+            self._failed(empty[0], error)
+            return
         for name in empty:
-            for suffix in (SUFFIX, stored.COMPACTED, ".cut"):
-                name.path.with_suffix(suffix).unlink(missing_ok=True)
             self._report.removed.append(name.path.name)
             log.info("journal.segment_removed", segment=name.path.name)
         sync_directory(self._directory)
@@ -192,7 +200,8 @@ class _Node:
         try:
             yield file
             os.fsync(file)
-            aside.rename(path)
+            with parquet.changing(self._directory):
+                aside.rename(path)
             sync_directory(self._directory)
         finally:
             os.close(file)

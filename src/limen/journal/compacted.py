@@ -1,6 +1,5 @@
 """Searching compacted segments with DuckDB. What was typed goes to it as parameters, never as text of SQL."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ import structlog
 from limen.core.errors import Invalid
 from limen.journal.frame import Kind
 from limen.journal.keys import Keys
-from limen.journal.parquet import failures, opened
+from limen.journal.parquet import failures, opened, pinned
 from limen.journal.query import Query
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class Table:
         """Yield what may match, newest first."""
         where, values = self._where(query, keys)
         rows = self._database.cursor().execute(
-            f'SELECT file, position, outcome FROM part WHERE {where} ORDER BY "at" DESC',  # noqa: S608
+            f'SELECT file, position, outcome FROM part WHERE {where} ORDER BY "at" DESC, position DESC',  # noqa: S608
             values,
         )
         while chunk := rows.fetchmany(max(CHUNK, query.limit)):
@@ -162,14 +161,7 @@ class Table:
 def opened_table(paths: Sequence[Path]) -> Iterator[Table]:
     """Open compacted segments. Those that are gone, or cannot be read, are passed over, which is logged."""
     with ExitStack() as stack:
-        files: dict[int, Path] = {}
-        for path in paths:
-            try:
-                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue  # retention
-            stack.callback(os.close, file)
-            files[file] = path
+        files = stack.enter_context(pinned(paths))
         try:
             database = stack.enter_context(opened(list(files)))
         except failures():

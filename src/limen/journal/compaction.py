@@ -4,15 +4,17 @@ Laws: J8 and J9 of `limen.journal.archive`. Whatever is written is read back and
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from limen.core.errors import Invalid
 from limen.journal.frame import Damage, Frame, Kind, encode_frame, scan
 from limen.journal.merkle import leaf_hash
-from limen.journal.parquet import NO_FRAME, Row, opened_paths, rows, written
+from limen.journal.parquet import NO_FRAME, Row, rows, written
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 
 class Outcome(NamedTuple):
@@ -76,19 +78,17 @@ class Removable(NamedTuple):
     left: int
 
 
-def removable(path: Path, kinds: frozenset[Kind], marks: Sequence[str]) -> Removable:
+def removable(database: "DuckDBPyConnection", kinds: frozenset[Kind], marks: Sequence[str]) -> Removable:
     """Return what of some kinds may go. What holds a mark stays, with what its decision is read from."""
-    values = {"marks": list(marks), "last": int(Kind.HEADER)}
-    with opened_paths([path]) as database:
-        held = database.execute(
-            "SELECT position, outcome FROM part WHERE kind < $last AND payload IS NOT NULL "
-            "AND list_bool_or([contains(payload, mark) FOR mark IN $marks])",
-            values,
-        ).fetchall()
-        found = database.execute(
-            "SELECT kind, position, id FROM part WHERE kind < $last AND payload IS NOT NULL",
-            {"last": int(Kind.HEADER)},
-        ).fetchall()
+    head = int(Kind.HEADER)
+    held = database.execute(
+        "SELECT position, outcome FROM part WHERE kind < $head AND payload IS NOT NULL "
+        "AND list_bool_or([contains(payload, mark) FOR mark IN $marks])",
+        {"marks": list(marks), "head": head},
+    ).fetchall()
+    found = database.execute(
+        "SELECT kind, position, id FROM part WHERE kind < $head AND payload IS NOT NULL", {"head": head}
+    ).fetchall()
     keep = {position for row in held for position in row}
     gone = frozenset(
         position

@@ -8,6 +8,7 @@ that are handed to it open, by descriptor: no path is ever part of a statement, 
 while it is read stays the same file.
 """
 
+import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -88,36 +89,23 @@ _AS_PARQUET = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 9, ROW_GROUP
 _encoder = msgspec.json.Encoder()
 
 
-def failures() -> type[Exception]:
-    """Return what DuckDB raises when a file is damaged, too large for it, or cannot be written."""
-    import duckdb
-
-    return duckdb.Error
-
-
 def read_parts(path: Path, start: int = 0) -> Iterator[StoredFrame | Damage]:
     """Yield the frames of a compacted segment from position `start` on, HEADER and SEAL included.
 
     A file that DuckDB cannot read is damage from its start to its end; one that is gone is empty.
     """
-    import duckdb
-
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        with opened([file]) as database:
-            for row in rows(database, "position >= $start OR raw IS NOT NULL", {"start": start}):
-                if row.raw is None:
-                    payload = None if row.payload is None else row.payload.encode()
-                    yield StoredFrame(row.kind, row.position, payload, row.leaf or b"")
-                else:
-                    yield from _raw(row.raw, start)
-    except duckdb.Error:
-        yield Damage(0, os.fstat(file).st_size)
-    finally:
-        os.close(file)
+    with pinned([path]) as files:
+        for file in files:
+            try:
+                with opened([file]) as database:
+                    for row in rows(database, "position >= $start OR raw IS NOT NULL", {"start": start}):
+                        if row.raw is None:
+                            payload = None if row.payload is None else row.payload.encode()
+                            yield StoredFrame(row.kind, row.position, payload, row.leaf or b"")
+                        else:
+                            yield from _raw(row.raw, start)
+            except failures():
+                yield Damage(0, os.fstat(file).st_size)
 
 
 def read_edge(path: Path, kind: Kind) -> bytes | None:
@@ -131,27 +119,76 @@ def read_edge(path: Path, kind: Kind) -> bytes | None:
 
 @lru_cache(EDGES_KEPT)
 def _edges(path: Path, _inode: int, _changed_ns: int) -> dict[int, bytes]:
-    try:
-        with opened_paths([path]) as database:
-            found = rows(database, "kind >= $kind", {"kind": int(Kind.HEADER)})
-            return {row.kind: row.payload.encode() for row in found if row.payload is not None}
-    except (failures(), FileNotFoundError):
-        return {}
+    with pinned([path]) as files:
+        try:
+            with opened(list(files)) as database:
+                found = rows(database, "kind >= $kind", {"kind": int(Kind.HEADER)})
+                return {row.kind: row.payload.encode() for row in found if row.payload is not None}
+        except failures():
+            return {}
+
+
+def failures() -> type[Exception]:
+    """Return what DuckDB raises when a file is damaged, too large for it, or cannot be written."""
+    import duckdb
+
+    return duckdb.Error
+
+
+@contextmanager
+def pinned(paths: Iterable[Path]) -> Iterator[dict[int, Path]]:
+    """Open files, but for those that are gone. None is replaced or removed meanwhile (`changing`).
+
+    DuckDB opens a file by its descriptor's path again and again, and refuses one that lost its name.
+    """
+    wanted = list(paths)
+    with ExitStack() as stack:
+        for folder in sorted({path.parent for path in wanted}):
+            _lock(stack, folder, fcntl.LOCK_SH)
+        files: dict[int, Path] = {}
+        for path in wanted:
+            try:
+                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            stack.callback(os.close, file)
+            files[file] = path
+        yield files
 
 
 @contextmanager
 def opened_paths(paths: Sequence[Path]) -> Iterator["DuckDBPyConnection"]:
-    """Give a database whose view `part` is the rows of compacted segments. `file` numbers them from 0.
+    """Give a database whose view `part` is the rows of compacted segments; `file` numbers them from 0.
 
     Raises:
         FileNotFoundError: one is gone.
     """
+    with pinned(paths) as files:
+        if len(files) < len(paths):
+            raise FileNotFoundError("a compacted segment was removed")
+        with opened(list(files)) as database:
+            yield database
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Keep readers of compacted segments away while one is replaced or removed.
+
+    Raises:
+        BlockingIOError: somebody reads them now; the next time will do.
+    """
     with ExitStack() as stack:
-        files = []
-        for path in paths:
-            files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-            stack.callback(os.close, files[-1])
-        yield stack.enter_context(opened(files))
+        _lock(stack, folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _lock(stack: ExitStack, folder: Path, how: int) -> None:
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    stack.callback(os.close, lock)
+    fcntl.flock(lock, how)
 
 
 @contextmanager

@@ -60,13 +60,19 @@ class JournalReader:
         """Return the nodes that have written here."""
         return stored.list_nodes(self._root)
 
-    def read(self, *, node: str | None = None, since: Instant | None = None) -> Iterator[Record]:
+    def read(
+        self,
+        *,
+        node: str | None = None,
+        since: Instant | None = None,
+        kinds: frozenset[Kind] = ALL_KINDS,
+    ) -> Iterator[Record]:
         """Yield records in the order in which each node wrote them, node after node.
 
         `since` skips decisions, outcomes and events before that instant; inputs and bundles are always
-        given, since later decisions lean on them.
+        given, since later decisions lean on them. What is not of `kinds` is not even decoded.
         """
-        for record in self._records(node, since, ALL_KINDS):
+        for record in self._records(node, since, kinds):
             if since is None or getattr(record, "at", since) >= since:
                 yield record
 

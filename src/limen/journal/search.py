@@ -70,6 +70,7 @@ class _Search:
         found = list(islice(merged, self._query.limit))
         for stream in streams:
             stream.close()
+        found.sort(key=instant_of, reverse=True)  # a node writes nearly in the order of instants
         return self._with_outcomes(found)
 
     def _in_hot(self, names: Sequence[SegmentName]) -> Generator[Hit, None, None]:

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 
@@ -169,7 +170,10 @@ class Deciding:
 
     def _configure_journal(self, touched: Touched) -> None:
         if "bundle" in touched.kinds and self.replica.active is not None:
-            self.journal.configure(self.replica.active.catalogue.journal)
+            config = self.replica.active.catalogue.journal
+            if self._shipper is not None:  # which removes what control has, and nothing else
+                config = msgspec.structs.replace(config, keep_s={}, bytes_max=None)
+            self.journal.configure(config)
 
     def _load_bundle(self, fact: BundleFact) -> ActiveBundle:
         """Compile a bundle. The loop stands still meanwhile, and ought to."""

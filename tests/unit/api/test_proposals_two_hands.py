@@ -32,6 +32,9 @@ CI = """
 @id("ci") permit(principal in Group::"pipelines", action in [Action::"read", Action::"admin"],
   resource in App::"limen");
 """
+READ_ONLY = """
+@id("x") forbid(principal is User, action == Action::"write", resource == App::"wiki");
+"""
 FIRST = "policies/guardrails/phi.cedar"
 PEER = {"x-limen-peer": "203.0.113.9"}
 WHY = {"reason": "looked at it"}
@@ -118,7 +121,7 @@ WAYS: Mapping[str, Files] = {
     "removed": without(FIRST),
     "added": {
         **files(),
-        "policies/more.cedar": '@id("x") forbid(principal is User, action == Action::"write", resource == App::"wiki");',
+        "policies/more.cedar": READ_ONLY,
     },
     "into another folder, changed": {
         **without(FIRST),
@@ -197,7 +200,7 @@ def test_a_proposal_that_was_edited_is_another_and_the_first_stays_what_it_was(
 def test_rolling_back_to_before_a_guardrail_is_a_proposal_too(api: TestClient, other: TestClient) -> None:
     stricter = {
         **files(),
-        "policies/guardrails/x.cedar": '@id("x") forbid(principal is User, action == Action::"write", resource == App::"wiki");',
+        "policies/guardrails/x.cedar": READ_ONLY,
     }
     bundle = submit(api, stricter).json()["bundle"]
     assert other.post(f"/v1/policy/proposals/{bundle}/approve", json=WHY).status_code == 200

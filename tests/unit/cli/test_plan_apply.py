@@ -1,7 +1,7 @@
 """`limen policy plan` and `apply`: who gains and who loses stands there before anything is in force."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -32,10 +32,12 @@ def people(served: Path) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, people: None) -> Path:
+def folder(tmp_path: Path, people: None, served: Path, system: Limen) -> Iterator[Path]:
+    """A bundle to change; the system's own is in force again when the test is over."""
     from limen.engine.starter import starter_files
 
-    return write(tmp_path / "bundle", starter_files("corp.example"), BASE)
+    yield write(tmp_path / "bundle", starter_files("corp.example"), BASE)
+    assert system("policy", "apply", str(served.parent / "bundle"), "--no-plan").code == 0
 
 
 def write(folder: Path, files: Mapping[str, str], apps: str) -> Path:
@@ -99,25 +101,29 @@ def test_apply_is_refused_on_top_of_another_bundle_than_was_planned(system: Lime
 
 
 def plan(**more: object) -> dict[str, object]:
-    empty = {
-        **{"bundle": "b" * 64, "base": "a" * 64, "refused": [], "findings": [], "tests": 1, "guarded": []},
-        **{"approval": False, "modes": [], "resources_added": [], "resources_removed": []},
-        **{"who_can": {"people": 1, "subjects": [], "rows": []}, "replay": None, "loses": False},
-    }
-    return {**empty, **more}
+    names = ("refused", "findings", "guarded", "modes", "resources_added", "resources_removed")
+    empty: dict[str, object] = {name: [] for name in names}
+    ids = {"bundle": "b" * 64, "base": "a" * 64, "tests": 1, "approval": False, "loses": False}
+    who_can = {"people": 1, "subjects": [], "rows": []}
+    return {**empty, **ids, "who_can": who_can, "replay": None, **more}
 
 
 def test_a_plan_without_changes_is_short() -> None:
-    assert [*plan_report.render_text(plan())][0] == "Nobody would lose access."
-    assert [*plan_report.render_text(plan(base="b" * 64))][0].startswith("This is the active bundle")
+    assert next(plan_report.render_text(plan())) == "Nobody would lose access."
+    assert next(plan_report.render_text(plan(base="b" * 64))).startswith("This is the active bundle")
 
 
 def test_nothing_in_the_markdown_is_live() -> None:
     evil = "x`|<script>alert(1)</script>\n# [a](http://evil) @everyone"
     row = {
-        **{"effect": "removed", "action": "read", "resources": [evil], "who": 0, "count": 1},
-        **{"before": [evil], "after": [], "needed": [], "needs": [], "code": "NO_PERMIT"},
+        "effect": "removed",
+        "action": "read",
+        "resources": [evil],
+        "who": 0,
+        "count": 1,
+        "code": "NO_PERMIT",
     }
+    row |= {"before": [evil], "after": [], "needed": [], "needs": []}
     finding = {"file": evil, "line": 1, "column": 1, "message": evil, "remedy": evil}
     told = plan_report.render_markdown(
         plan(who_can={"people": 1, "subjects": [[evil]], "rows": [row]}, guarded=[evil], findings=[finding])

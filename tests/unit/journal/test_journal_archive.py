@@ -1,12 +1,12 @@
 """Compaction, retention by class, holds: what replaces a segment, and what may never go."""
 
 import ast
-import os
 import stat
 from pathlib import Path
 
 import pytest
-from tests.kit.archive_world import NODE, compact, decision, event, fill, outcome
+from msgspec import structs
+from tests.kit.archive_world import NODE, SMALL, compact, decision, fill, outcome
 
 from limen.core.clock import FakeClock
 from limen.core.errors import Conflict, Invalid
@@ -14,7 +14,6 @@ from limen.core.record import DecisionRecord, EventRecord, Record
 from limen.journal import archive, parquet, stored
 from limen.journal.archive import Task, tend
 from limen.journal.frame import Damage, Kind
-from limen.journal.keys import Keys
 from limen.journal.note import Signer
 from limen.journal.reader import JournalReader
 from limen.journal.retention import Hold, Holds, Retention, load_holds, save_holds
@@ -193,17 +192,10 @@ def test_a_hold_on_everything_and_one_that_cannot_be_read_keep_everything(tmp_pa
     tend(tmp_path, ALL_OLD, NOW)
     assert read(tmp_path) == before
     with Journal.open(
-        tmp_path, NODE, FakeClock(NOW), options=archive_options(ALL_OLD)
+        tmp_path, NODE, FakeClock(NOW), options=structs.replace(SMALL, retention=ALL_OLD)
     ) as journal:  # the writer's own retention asks for holds too
         journal.wait_checked(10)
     assert [one for one in read(tmp_path) if one in before] == before
-
-
-def archive_options(retention: Retention):  # type: ignore[no-untyped-def]
-    from tests.kit.archive_world import SMALL
-    from msgspec import structs
-
-    return structs.replace(SMALL, retention=retention)
 
 
 def test_a_class_that_is_not_there_is_refused() -> None:
@@ -226,13 +218,13 @@ def test_duckdb_reaches_nothing_but_what_it_is_handed(tmp_path: Path) -> None:
 
     fill(tmp_path, 40)
     compact(tmp_path)
-    path = stored.list_stored(tmp_path / NODE)[0].path
+    path, another = (name.path for name in stored.list_stored(tmp_path / NODE)[:2])
     elsewhere = tmp_path / "elsewhere.csv"
     elsewhere.write_text("a\n1\n")
-    with parquet.opened_paths([path]) as database:
+    with parquet.pinned([path]) as files, parquet.opened(list(files)) as database:
         for statement in (
             f"SELECT * FROM '{elsewhere}'",
-            f"SELECT * FROM read_parquet('{path}')",
+            f"SELECT * FROM read_parquet('{another}')",
             f"COPY (SELECT 1) TO '{tmp_path}/out.csv'",
             f"ATTACH '{tmp_path}/out.db'",
             "SELECT * FROM glob('/etc/*')",
@@ -244,6 +236,19 @@ def test_duckdb_reaches_nothing_but_what_it_is_handed(tmp_path: Path) -> None:
             with pytest.raises(duckdb.Error):
                 database.execute(statement).fetchall()
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_what_somebody_reads_is_replaced_another_time(tmp_path: Path) -> None:
+    fill(tmp_path, 40)
+    compact(tmp_path)
+    first = stored.list_stored(tmp_path / NODE)[0]
+    reading = stored.frames(first)
+    next(reading)
+    assert list(tend(tmp_path, ALL_OLD, NOW).failed) == [
+        name.path.name for name in stored.list_stored(tmp_path / NODE)[:-1]
+    ]
+    assert all(frame.payload is not None for frame in reading)
+    assert tend(tmp_path, ALL_OLD, NOW).emptied
 
 
 def test_nothing_but_commands_that_need_it_loads_duckdb() -> None:
@@ -268,10 +273,7 @@ def test_sealed_values_are_sealed_in_every_column(tmp_path: Path) -> None:
     fill(tmp_path, 40)
     compact(tmp_path)
     for path in (tmp_path / NODE).glob("*.parquet"):
-        with parquet.opened_paths([path]) as database:
+        with parquet.pinned([path]) as files, parquet.opened(list(files)) as database:
             text = repr(database.execute("FROM part").fetchall())
-        for word in ("ada", "private-of", "10.0.", "laptop-of", "ses_"):
+        for word in ('"ada', 'ada"', "private-of", "10.0.", "laptop-of", "ses_"):
             assert word not in text
-    assert Keys.open(tmp_path).keys_of('User::"ada"')
-    assert event(0).actor == "ada"
-    assert os.path.exists(tmp_path / "keys.db")

@@ -26,8 +26,10 @@ AUTH_ROUTES = "auth"
 
 OWN_PATH = "/.limen"
 API = {"prefix": "/api/"}
-API_BODY_MAX_BYTES = 16 * 1024 * 1024  # as control's own bound; it is not held back: control reads the token first
-API_SILENCE_S = 120.0  # a plan tells how far it is; `events --follow` is silent for as long as nothing happens
+API_BODY_MAX_BYTES = (
+    16 * 1024 * 1024
+)  # as control's own bound; not held back, as control reads the token first
+API_SILENCE_S = 120.0  # a plan tells how far it is
 ENCODED_SLASH = r"(?i).*%(2f|5c).*"
 CONTROL_TIMEOUT_S = 30.0
 INT64_MAX = (1 << 63) - 1
