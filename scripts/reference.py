@@ -1,4 +1,4 @@
-"""Generate the reference pages that code already knows: the CLI, the codes, the admin API, the metrics.
+"""Generate the reference pages that code already knows: commands, codes, admin API, metrics, OCSF.
 
 `--check` writes nothing and fails when a page is not current, so that docs cannot drift from code.
 """
@@ -6,6 +6,7 @@
 import ast
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import typer
@@ -21,6 +22,7 @@ def main() -> int:
         "codes.md": codes_page(),
         "admin-api.md": admin_page(),
         "metrics.md": metrics_page(),
+        "ocsf.md": ocsf_page(),
     }
     stale = [name for name, text in pages.items() if _read(PAGES / name) != text]
     if "--check" in sys.argv:
@@ -171,7 +173,93 @@ def _metrics(node: ast.AST) -> list[str]:
             and isinstance(value, ast.Tuple)
             and isinstance(value.elts[0], ast.Constant)
         ]
+    if isinstance(node, ast.DictComp) and isinstance(node.value, ast.Call) and node.value.args:
+        return _family(node.value.args[0], node.generators[0].iter)
     return []
+
+
+def _family(name: ast.expr, table: ast.expr) -> list[str]:
+    """Read counters that a comprehension makes of one f-string and a literal table of names and texts."""
+    start = name.values[0] if isinstance(name, ast.JoinedStr) else None
+    if not isinstance(start, ast.Constant) or not str(start.value).startswith("limen_"):
+        return []
+    return [f"| `{start.value!s}{end}` | counter | {text} |" for end, text in ast.literal_eval(table)]
+
+
+OCSF_DECISIONS = (
+    ("a request to an app, allowed", {"resource": 'App::"wiki"', "verdict": "allow"}),
+    ("the same, denied", {"resource": 'App::"wiki"', "verdict": "deny"}),
+    (
+        "the same, let through by a mode",
+        {"resource": 'App::"wiki"', "verdict": "allow", "would_be": "deny"},
+    ),
+    ("a service, opened", {"resource": 'Service::"db"', "verdict": "allow", "method": "CONNECT"}),
+    ("a service, refused", {"resource": 'Service::"db"', "verdict": "deny", "method": "CONNECT"}),
+    (
+        "a live stream that is open no more",
+        {"resource": 'App::"wiki"', "verdict": "deny", "point": "reassess"},
+    ),
+    (
+        "a call of the admin API",
+        {"resource": 'Route::"limen/people"', "verdict": "allow", "point": "admin-api"},
+    ),
+)
+
+
+def ocsf_page() -> str:
+    """Which OCSF class each record becomes: rendered from samples, and from the table of kinds."""
+    from limen.journal.export.kinds import FAMILIES, KINDS
+    from limen.journal.export.ocsf import render_ocsf
+    from limen.journal.export.ocsf_classes import OCSF_VERSION
+    from limen.journal.export.rows import Row
+
+    lines = [
+        "# OCSF",
+        "",
+        "Generated from the program. `limen audit export --format ocsf` and live sinks write",
+    ]
+    lines += [
+        f"events of OCSF {OCSF_VERSION}; each is checked against its schema in tests. What the schema has no"
+    ]
+    lines += ["member for stands in `unmapped`; `metadata.uid` is the record's place in the journal."]
+    lines += [
+        "",
+        "## Decisions",
+        "",
+        "| Decision | Class | Activity | Action | Disposition |",
+        "|---|---|---|---|---|",
+    ]
+    for what, fields in OCSF_DECISIONS:
+        common = {"type": "decision", "id": "0", "at": 0.0, "method": "GET", "code": "PERMITTED"}
+        event = render_ocsf(Row("gateway", "1", 0, {**common, **fields}))
+        names = ("activity_name", "action", "disposition")
+        shown = " | ".join(str(event.get(name, "")) for name in names)
+        lines.append(f"| {what} | {event['class_name']} ({event['class_uid']}) | {shown} |")
+    lines += [
+        "",
+        "The policies that determined it are `authorizations`, the code is `status_code`. Status and bytes",
+    ]
+    lines += [
+        "come with the decision, or, when they were written too late, as an HTTP Activity of their own whose"
+    ]
+    lines += ["`metadata.correlation_uid` is the decision's id.", "", "## Events", ""]
+    lines += ["| Kind | Class | Activity | Severity | Status |", "|---|---|---|---|---|"]
+    lines += [_kind_row(f"`{kind}`", shape) for kind, shape in sorted(KINDS.items())]
+    lines += [_kind_row(f"other `{family}.…`", shape) for family, shape in sorted(FAMILIES.items())]
+    lines += [
+        "",
+        "A kind of no family that is named here is Entity Management, Other. A grant to a group is Group",
+    ]
+    return "\n".join([*lines, "Management.", ""])
+
+
+def _kind_row(kind: str, shape: Any) -> str:
+    from limen.journal.export.ocsf_values import SEVERITIES
+
+    severity = SEVERITIES[shape.severity].lower()
+    status = "failure" if shape.failed else "success"
+    what = f"{shape.ocsf.caption} ({shape.ocsf.uid}) | {shape.activity.name}"
+    return f"| {kind} | {what} | {severity} | {status} |"
 
 
 def _read(path: Path) -> str:

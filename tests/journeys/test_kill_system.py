@@ -13,12 +13,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from attack_rig import Person, Target, attacked_demo
-from attack_traffic import RECOVERS_WITHIN_S, Traffic
+from attack_rig import Person, Target, attacked_demo, echoed
+from attack_traffic import DECISION, RECOVERS_WITHIN_S, Traffic
 from attack_wire import NAVIGATION, Wire, child, eventually, family
 from demo_rig import Demo, running_demo
 
 from limen.core.errors import LimenError
+from limen.journal.checkpoints import load_countersigner
+from limen.journal.findings import Doubt
+from limen.journal.note import Algorithm
+from limen.journal.statements import Places, Trust
+from limen.journal.verify import verify_journals
 
 pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("kill")]
 
@@ -84,6 +89,13 @@ def kill_again(demo: Demo, name: str, old: int) -> int:
     return int(found)
 
 
+def doubts(demo: Demo) -> tuple[Doubt, ...]:
+    """Return what `limen audit verify` finds wrong."""
+    state = demo.state_dir
+    key = load_countersigner(state / "keys", state / "journal").key(Algorithm.COSIGNATURE)
+    return verify_journals(Places(state / "journal", state / "checkpoints"), Trust(key)).doubts
+
+
 @pytest.mark.parametrize("name", ["explain", "envoy", "brain", "gateway", "control"])
 def test_kill_9_loses_nothing_and_opens_nothing(victim: Target, name: str, record_property: Record) -> None:
     demo = victim.demo
@@ -106,6 +118,7 @@ def test_kill_9_loses_nothing_and_opens_nothing(victim: Target, name: str, recor
         )
     assert traffic.wrong == []
     assert traffic.missing() == ([], set())
+    assert doubts(demo) == (), "a torn tail is none"
 
 
 def test_a_session_ended_in_the_moment_of_a_kill_stays_ended(victim: Target) -> None:
@@ -158,6 +171,39 @@ def test_a_disk_that_is_full_allows_nothing_that_could_not_be_recorded(
     assert eventually(lambda: wire.ask("vault", cookie=cookie).status == 200), "it goes on by itself"
     record_property("recovered_after_s", round(time.monotonic() - began, 1))
     assert wire.ask("vault", cookie=over).status == 401
+    assert doubts(victim.demo) == ()
+
+
+def test_a_full_disk_is_bridged_to_a_bound_and_everything_is_recorded_in_the_end(victim: Target) -> None:
+    """`on_full: buffer`: what is allowed meanwhile waits in memory, and is in the journal after all."""
+    victim.apply(lambda content: content.update(journal={"on_full": "buffer", "buffer": "1MiB"}))
+    demo, wire = victim.demo, victim.wire
+    person, ended = Person.enrolled(demo, "staff"), Person.enrolled(demo, "staff")
+    cookie, over = person.open("vault"), ended.open("vault")
+    told: set[str] = set()
+
+    def ask(path: str = "/") -> int:
+        reply = wire.ask("vault", path, cookie=cookie)
+        if reply.status == 200:
+            told.update(value for name, value in echoed(reply).headers if name.lower() == DECISION)
+        return reply.status
+
+    brain = child(demo, "brain")
+    before = resource.prlimit(brain, resource.RLIMIT_FSIZE)
+    resource.prlimit(brain, resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        assert [ask(f"/full{number}") for number in range(20)] == [200] * 20
+        demo.admin.delete("/v1/sessions", person=ended.username, reason="revocation goes on")
+        assert eventually(lambda: wire.ask("vault", cookie=over).status == 401)
+        assert demo.limen("status").returncode == 0, "and so does the local CLI"
+        assert eventually(lambda: ask(f"/{'long' * 1500}") == 503), "to the bound, and no further"
+    finally:
+        resource.prlimit(brain, resource.RLIMIT_FSIZE, before)
+    assert eventually(lambda: ask() == 200)
+    assert eventually(lambda: [e["kind"] for e in demo.admin.get("/v1/events", kind="journal.drained")])
+    kept = {row["id"] for row in demo.admin.get("/v1/decisions", since_s=600, limit=10_000)}
+    assert told - kept == set() and len(told) > 20
+    assert doubts(demo) == ()
 
 
 def test_an_explaining_process_that_hangs_denies_in_time_without_a_cure(victim: Target) -> None:

@@ -2,11 +2,15 @@
 
 import json
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
 from attack_wire import eventually
 from joined_rig import DOMAIN, NODE, READY_S, Site, ending, joined
+
+from limen.api.client import AdminClient
+from limen.journal.keys import Keys
 
 pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("joined")]
 
@@ -15,8 +19,6 @@ FOUND_S = 2.0
 
 def decisions(site: Site) -> list[dict[str, Any]]:
     """Return what control knows of the gateway's decisions."""
-    from limen.api.client import AdminClient
-
     rows = AdminClient(site.control.socket("admin")).get("/v1/decisions", limit=1000)
     return [row for row in rows if row["node"] == NODE]
 
@@ -52,3 +54,38 @@ def test_decisions_of_a_joined_gateway_are_found_at_control() -> None:
             wait_found(site, 7, READY_S)
             paths = [row["path"] for row in decisions(site)]
             assert paths[-5:] == [f"/open/{number}" for number in range(5)]
+            every_reader_sees_them(site)
+            an_erasure_reaches_the_gateway(site)
+
+
+def every_reader_sees_them(site: Site) -> None:
+    """Search, replay and the shadow read the copies at control, which verify there."""
+    admin = AdminClient(site.control.socket("admin"))
+    rows = admin.get("/v1/audit/search", text="/open/", node=NODE, limit=100)
+    assert len(rows) == 6
+    *_, report = admin.follow("/v1/replay", method="POST", body={})
+    assert report["mismatched"] == 0 and report["derived"] >= 7
+    files = dict(admin.get("/v1/policy")["files"])
+    files["limen.yaml"] = files["limen.yaml"].replace('"public": true', '"action": "admin"')
+    admin.post("/v1/shadow", {"files": files, "reason": "beside a gateway elsewhere"})
+    assert site.ask(f"ticker.{DOMAIN}", "/open/shadow") == 200
+    assert eventually(lambda: admin.get("/v1/shadow/report")["differences"], READY_S)
+    (found,) = admin.get("/v1/shadow/report")["differences"]
+    assert (found["effect"], found["times"]) == ("sign_in", 1)
+    verified = site.limen("audit", "verify", "--json", "--state", str(site.control.root))
+    assert verified.returncode == 0, verified.stdout
+    assert f"{NODE}-a" in {node["node"] for node in json.loads(verified.stdout)["nodes"]}
+
+
+def an_erasure_reaches_the_gateway(site: Site) -> None:
+    owner = 'User::"ada"'
+    for state in (site.control, site.gateway):
+        with closing(Keys.open(state.journal)) as keys:
+            keys.for_owner(owner)
+    admin = AdminClient(site.control.socket("admin"))
+    admin.patch("/v1/people/ada", {"status": "ended", "reason": "left"})
+    erased = admin.post("/v1/subject/erase", {"person": "ada", "reason": "asked for it"})
+    assert erased["pending"] == []
+    for state in (site.control, site.gateway):
+        with closing(Keys.open(state.journal)) as keys:
+            assert keys.keys_of(owner) == ()

@@ -26,11 +26,10 @@ from limen.journal.query import DECISIONS, EVENTS, Query
 from limen.journal.reader import JournalReader
 from limen.journal.retention import Hold, Holds, Retention, save_holds
 from limen.journal.search import search
-from limen.journal.segments import mapped
 from limen.journal.writer import Journal
 
-FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-TINY = structs.replace(SMALL, segment_bytes=1_500)
+FEW = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+TINY = structs.replace(SMALL, segment_bytes=5_000)
 OLD = Retention(age_max_s=1.0)
 
 steps = st.lists(
@@ -61,7 +60,7 @@ def folder() -> Iterator[Path]:
         shutil.rmtree(root)
 
 
-@FEW
+@settings(FEW, max_examples=8)
 @given(steps)
 def test_j6_followed(schedule: list[str]) -> None:
     with folder() as root:
@@ -92,7 +91,7 @@ def test_j6_followed(schedule: list[str]) -> None:
         assert follower.poll() == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(payloads, st.data())
 def test_j8_the_same_bytes(contents: list[tuple[Kind, bytes]], data: st.DataObject) -> None:
     segment = bytearray(encode_frame(Kind.HEADER, 0, b"{}"))
@@ -113,7 +112,7 @@ def test_j8_the_same_bytes(contents: list[tuple[Kind, bytes]], data: st.DataObje
 
 @FEW
 @given(
-    st.integers(0, 40),
+    st.integers(0, 18),
     st.lists(
         st.builds(
             lambda decisions, events, most: Retention(
@@ -124,7 +123,7 @@ def test_j8_the_same_bytes(contents: list[tuple[Kind, bytes]], data: st.DataObje
             st.sampled_from([None, 1.0, 1e12]),
             st.sampled_from([None, 1, 20_000]),
         ),
-        max_size=3,
+        max_size=2,
     ),
     st.sampled_from([None, *PEOPLE]),
 )
@@ -150,7 +149,7 @@ def test_j7_held_and_j9_the_same_leaves(count: int, rules: list[Retention], held
 
 
 @FEW
-@given(st.integers(1, 30), st.sampled_from(PEOPLE), st.permutations(["compact", "erase", "empty"]))
+@given(st.integers(1, 18), st.sampled_from(PEOPLE), st.permutations(["compact", "erase", "empty"]))
 def test_s4_nothing_of_the_erased_is_readable_and_the_tree_stands(
     count: int, person: str, order: list[str]
 ) -> None:

@@ -9,7 +9,9 @@ import importlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import msgspec
@@ -17,6 +19,9 @@ import msgspec
 from limen.core.errors import LimenError, Unavailable
 
 NICENESS = 15
+AT_ONCE_MAX = 4  # children that somebody asked for; each takes a core and some 200 MB
+
+_seats = threading.BoundedSemaphore(AT_ONCE_MAX)
 
 Tell = Callable[[int, int], None]
 """Told how many of how many are done."""
@@ -50,18 +55,19 @@ Word = Step | Outcome | Failure
 _words: msgspec.json.Decoder[Word] = msgspec.json.Decoder(Word)
 
 
-def follow_apart(work: str, job: Any) -> Iterator[Step | Outcome]:
+def follow_apart(work: str, job: Any, *, asked: bool = True) -> Iterator[Step | Outcome]:
     """Yield how far the work is, and its outcome at last. Closing the iterator ends the child.
 
     Args:
         work: `package.module:function`, a constant of the caller's.
         job: what it is given; encoded as JSON.
+        asked: somebody asked for it, of whom there may be many; else it is Limen's own upkeep.
 
     Raises:
         LimenError: what the work raised.
-        Unavailable: the child died.
+        Unavailable: the child died, or as many as may are at work (`COMPUTING_BUSY`).
     """
-    with subprocess.Popen(  # noqa: S603  this same program
+    with _seat() if asked else nullcontext(), subprocess.Popen(  # noqa: S603  this same program
         (sys.executable, "-m", __name__, work),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -85,16 +91,30 @@ def follow_apart(work: str, job: Any) -> Iterator[Step | Outcome]:
     raise Unavailable("The computing process ended early.", remedy="Look at control's log, and try again.")
 
 
-def run_apart(work: str, job: Any) -> Any:
+def run_apart(work: str, job: Any, *, asked: bool = True) -> Any:
     """Do the work apart, and return its outcome.
 
     Raises:
         LimenError, Unavailable: as `follow_apart`.
     """
-    for word in follow_apart(work, job):
+    for word in follow_apart(work, job, asked=asked):
         if isinstance(word, Outcome):
             return word.value
     raise AssertionError("work ends with its outcome, or raises")
+
+
+@contextmanager
+def _seat() -> Iterator[None]:
+    if not _seats.acquire(blocking=False):
+        raise Unavailable(
+            f"{AT_ONCE_MAX} long computations are at work already.",
+            remedy="Try again in a minute.",
+            code="COMPUTING_BUSY",
+        )
+    try:
+        yield
+    finally:
+        _seats.release()
 
 
 def _serve(work: str) -> None:

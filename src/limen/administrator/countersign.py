@@ -22,8 +22,9 @@ from typing import NamedTuple
 import structlog
 
 from limen.administrator.ledger import EventSink
+from limen.administrator.node_trust import row_of
 from limen.core.clock import Clock
-from limen.core.errors import LimenError
+from limen.core.errors import Invalid, LimenError
 from limen.core.ids import new_id
 from limen.core.record import EventRecord
 from limen.journal import stored
@@ -104,9 +105,15 @@ class Countersigner:
                 continue
             try:
                 self._countersign_new(node)
-            except (LimenError, OSError) as error:
+            except Invalid as error:
                 self._rest_until_s[node] = self._clock.boot_s() + AGAIN_AFTER_S
                 self._tell(node, "journal.inconsistent", str(error))
+            except (LimenError, OSError) as error:  # control's own trouble: the next tick tries again
+                self._lament(node, str(error))
+            except Exception as error:  # fail-closed: what one node wrote must not end the others' witness
+                log.exception("journal.countersigner_failed", about=node)
+                self._rest_until_s[node] = self._clock.boot_s() + AGAIN_AFTER_S
+                self._tell(node, "journal.inconsistent", f"It cannot be read: {type(error).__name__}.")
 
     # --- one node ---------------------------------------------------------------------------------
 
@@ -208,7 +215,7 @@ class Countersigner:
     def _is_removed(self, node: str, seen: _Seen) -> bool:
         """Whether the node has signed that what was read last may be gone."""
         key, own = seen.checkpoint.key, self._signer.key(Algorithm.COSIGNATURE)
-        removed, _ = removed_until(self._journal / node / REMOVED, node, key, own)
+        removed, _ = removed_until(self._journal / node / REMOVED, node, (key,), own)
         place = seen.place
         size = place.tree.size if place is not None else seen.checkpoint.size
         return removed > (seen.checkpoint.boot, size)
@@ -254,14 +261,15 @@ class Countersigner:
             append_note(Path(witness) / node, cosigned)
             if not (key := Path(witness) / KEY_FILE).exists():
                 key.write_text(f"{self._signer.key(Algorithm.COSIGNATURE)}\n", "utf-8")
-            self._told.pop(witness, None)
         except OSError as error:  # the second place is away; the first has it
-            if self._told.setdefault(witness, str(error)) == str(error):
-                log.error("journal.witness_away", folder=witness, why=error.strerror)
+            self._tell(witness, "journal.witness_away", error.strerror or str(error))
+        else:
+            if self._told.pop(witness, None) is not None:
+                self._event(witness, "journal.witness_back")
 
     def row_of(self, node: str) -> str:
-        """Return the name of a node in the database: several controls, each with its own, may share it."""
-        return f"{self._signer.name.partition('/')[0][-8:]}/{node}"[:64]
+        """Return the name of a node in the database."""
+        return row_of(self._signer.name.partition("/")[0], node)
 
     def _tell(self, node: str, kind: str, why: str) -> None:
         """Tell a finding once, until the node is as it should be again."""
@@ -269,8 +277,14 @@ class Countersigner:
             self._told[node] = why
             self._event(node, kind, why=why)
 
+    def _lament(self, node: str, why: str) -> None:
+        """Log once what keeps control from countersigning a node."""
+        if self._told.get(node) != why:
+            self._told[node] = why
+            log.error("journal.not_countersigned", node=node, why=why)
+
     def _event(self, node: str, kind: str, **data: str) -> None:
-        (log.info if kind.endswith("trusted") else log.error)(kind, node=node, **data)
+        (log.info if kind.endswith(("trusted", "back")) else log.error)(kind, about=node, **data)
         now = self._clock.now()
         self._note(EventRecord(new_id("evt"), now, self._node, kind, "journal", target=node, data=data))
 

@@ -31,6 +31,7 @@ from limen.store.database import Store
 from limen.store.directory.groups import insert_groups, missing_groups
 from limen.store.proposals import Proposal, add_proposal, close_proposal, drop_proposal, get_proposal
 from limen.store.secrets import publish_secrets
+from limen.store.shadow import load_shadow, stop_shadow
 
 HOST_OPERATOR = EntityRef("Workload", "host-operator")
 """Who acts through the Unix socket: whoever may enter the state folder."""
@@ -196,6 +197,10 @@ class PolicyAdministrator:
         publish_secrets(tx, injected_secrets(bundle.catalogue))
         about = {"serial": serial, "guarded": list(guarded)}
         entry.note("bundle.applied", target=bundle.id, before=checked.base, after=bundle.id, **about)
+        shadow = load_shadow(tx.connection)
+        if shadow is not None and shadow.bundle == bundle.id:  # it casts none any more
+            stop_shadow(tx)
+            entry.note("shadow.promoted", target=bundle.id)
         return Applied(
             bundle.id, serial, changed=True, findings=checked.findings, base=checked.base, guarded=guarded
         )

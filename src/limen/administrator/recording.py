@@ -15,6 +15,9 @@ from limen.journal.intake import Once
 InputsOf = Callable[[AccessRequest, Facts, Policies], Mapping[str, Any]]
 """Picks the stable inputs of a decision, JSON-ready."""
 
+NEVER_S = 1e9
+"""Age of facts that nobody ever confirmed, as it is recorded: JSON has no infinity."""
+
 _canonical = msgspec.json.Encoder(order="deterministic")
 
 
@@ -107,7 +110,7 @@ class Recorder:
             remedies=remedies,
             memo=decision.memo,
             took_us=took_us,
-            age_s=age_s,
+            age_s=age_s if age_s <= NEVER_S else NEVER_S,
         )
         return Entry(record, inputs, bundle)
 

@@ -118,16 +118,16 @@ class ShadowDesk:
         )
 
     def promote(self, *, actor: str, reason: str) -> Applied:
-        """Apply the candidate, with all checks, and end the shadow.
+        """Apply the candidate, with all checks. The shadow ends in the change that puts it in force.
+
+        Where another administrator has to approve it, it is proposed, and the shadow goes on until then.
 
         Raises:
             BundleRefused, Refused: as `PolicyAdministrator.apply`; then the shadow goes on.
             NotFound: no bundle is in shadow.
         """
         row = self._row()
-        applied = self._policies.apply(row.files, actor=actor, reason=reason or row.reason)
-        self._end("shadow.promoted", actor, reason)
-        return applied
+        return self._policies.apply(row.files, actor=actor, reason=reason or row.reason)
 
     def stop(self, *, actor: str, reason: str) -> None:
         """End the shadow. What it found is gone with it.
@@ -135,12 +135,9 @@ class ShadowDesk:
         Raises:
             NotFound: no bundle is in shadow.
         """
-        self._end("shadow.stopped", actor, reason)
-
-    def _end(self, kind: str, actor: str, reason: str) -> None:
         with self._ledger.entry(actor, reason) as entry:
             row = stop_shadow(entry.tx)
-            entry.note(kind, target=row.bundle)
+            entry.note("shadow.stopped", target=row.bundle)
 
     def _row(self) -> ShadowRow:
         with self._ledger.store.read() as connection:

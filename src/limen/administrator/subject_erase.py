@@ -52,6 +52,7 @@ def erase_subject(ledger: Ledger, root: Path, actor: str, reason: str, person: s
     with ledger.entry(actor, "erasure") as entry:
         _demand_erasable(entry.tx.connection, person, owner)
         forget_person(entry.tx, person)
+    ledger.store.prune(keep=1)  # who they were stands in earlier changes; who is behind takes a snapshot
     keys = Keys.open(root)
     with ledger.entry(actor, "erasure") as entry:
         _demand_erasable(entry.tx.connection, person, owner)  # a hold may have come between
@@ -66,7 +67,7 @@ def _demand_erasable(connection: Connection, person: str, owner: str) -> None:
     if get_person(connection, person).status is not Status.ENDED or list_sessions(connection, person):
         raise Refused(
             f"{person} may still come in.",
-            remedy=f"End them first: `limen user remove {person}`. It is for good.",
+            remedy=f"End them first: `limen user set {person} --status ended`.",
             code="SUBJECT_ACTIVE",
         )
     holds = holds_on(connection, owner)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import StringConstraints
 
 from limen.administrator import holds
+from limen.administrator.node_trust import forget_key
 from limen.api.body import Body
 from limen.api.decisions import render_decision
 from limen.api.deps import Actor, AdminDeps, Deps, decided
@@ -30,6 +31,12 @@ class NewHold(Body):
     """A hold to add: on a person, or, without one, on everything."""
 
     person: str | None = None
+    reason: Reason
+
+
+class Trust(Body):
+    """Why another key of a node is believed."""
+
     reason: Reason
 
 
@@ -113,6 +120,13 @@ def end(hold: str, body: EndedHold, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Let retention and erasure go on."""
     ended = holds.end_hold(deps.ledger, deps.journal_root, actor, body.reason, hold)
     return dict(msgspec.to_builtins(ended))
+
+
+@router.post("/v1/audit/nodes/{node}/trust", summary="Trust a new key", **decided("admin", "decisions"))
+def trust(node: str, body: Trust, deps: Deps, actor: Actor) -> dict[str, Any]:
+    """Forget the key of a node whose own was lost or changed: the next that it shows is believed."""
+    forgotten = forget_key(deps.ledger, deps.journal_root, node, actor=actor, reason=body.reason)
+    return dict(msgspec.to_builtins(forgotten))
 
 
 def _row(hit: Hit) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 import msgspec
 from fastapi import Depends, Request
@@ -115,7 +116,7 @@ def decided(action: str, part: str) -> dict[str, Any]:
         caller = identify(request)
         subject = caller.subject
         answer = deps.authority.decide(
-            subject, action, resource, method=request.method, path=request.url.path, ip=caller.ip
+            subject, action, resource, method=request.method, path=recorded_path(request), ip=caller.ip
         )
         code = answer.decision.code
         if not answer.decision.allowed:
@@ -133,6 +134,17 @@ def decided(action: str, part: str) -> dict[str, Any]:
         "dependencies": [Depends(demand)],
         "openapi_extra": {MARK: f"`{action}` on `{resource}`"},
     }
+
+
+def recorded_path(request: Request) -> str:
+    """Return the path of a call as its decision records it: without the name of the person it is about.
+
+    That record is about who calls, so no erasure would reach the name. The events of what a call read or
+    changed have it, sealed.
+    """
+    person = request.path_params.get("person")
+    parts = request.url.path.split("/")
+    return "/".join("{person}" if unquote(part) == person else part for part in parts)
 
 
 def find_actor(request: Request) -> str:

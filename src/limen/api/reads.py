@@ -1,8 +1,8 @@
 """Who looked at whose data: a read of what is held about people is an event `data.read` beside its decision.
 
-The decision's record has the path; the event has what a path does not say, the filter of a list or a search,
-and names the person if the read is about one. So `limen event list --kind data.read --target ada` says who
-looked at ada.
+The decision's record has the path, without a person's name; the event has what that does not say, the filter
+of a list or a search, and names the person if the read is about one. So `limen event list --kind data.read
+--target ada` says who looked at ada.
 """
 
 from collections.abc import Callable, Mapping

@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from limen.administrator.shadow import ShadowDesk
 from limen.api.body import Body
@@ -51,9 +51,11 @@ def report(deps: Deps) -> dict[str, Any]:
 
 
 @router.post("/v1/shadow/promote", summary="Apply the bundle in shadow", **decided("admin", "policy"))
-def promote(body: Why, deps: Deps, actor: Actor) -> dict[str, Any]:
-    """Apply the candidate with all checks, and end the shadow."""
-    return _plain(desk_of(deps).promote(actor=actor, reason=body.reason))
+def promote(body: Why, deps: Deps, actor: Actor, response: Response) -> dict[str, Any]:
+    """Apply the candidate with all checks, and end the shadow; 202: it is proposed, as by `apply`."""
+    applied = desk_of(deps).promote(actor=actor, reason=body.reason)
+    response.status_code = 202 if applied.proposed else 200
+    return _plain(applied)
 
 
 @router.post("/v1/shadow/stop", summary="End the shadow", status_code=204, **decided("admin", "policy"))

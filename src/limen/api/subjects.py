@@ -6,6 +6,7 @@ which are about who calls, and nobody erases those.
 
 from typing import Any
 
+import anyio.from_thread
 import msgspec
 from fastapi import APIRouter, Query
 
@@ -16,6 +17,7 @@ from limen.api.body import Body, Why
 from limen.api.deps import Actor, Deps, decided
 from limen.api.people import end_sessions
 from limen.core.entities import Status
+from limen.core.ids import EntityRef
 from limen.store.directory import get_person
 
 router = APIRouter(tags=["people"])
@@ -39,9 +41,16 @@ def export(deps: Deps, person: str = Query(max_length=128)) -> dict[str, Any]:
 
 @router.post("/v1/subject/erase", summary="Erase a person", **decided("admin", "people"))
 def erase(body: Erasure, deps: Deps, actor: Actor) -> dict[str, Any]:
-    """Erase an ended person. What the journal sealed under their keys is then readable by nobody."""
+    """Erase an ended person. What the journal sealed under their keys is then readable by nobody.
+
+    `pending` names the joined gateways that are away: they erase before control takes a record from them.
+    """
     with deps.ledger.entry(actor, body.reason) as entry:
         if get_person(entry.tx.connection, body.person).status is Status.ENDED:
             end_sessions(entry, deps, body.person, "erased")  # none is left, but for the sweep's delay
     erased = erase_subject(deps.ledger, deps.journal_root, actor, body.reason, body.person)
-    return dict(msgspec.to_builtins(erased))
+    away: list[str] = []
+    if deps.gateways is not None:
+        done = anyio.from_thread.run(deps.gateways.erase, str(EntityRef("User", body.person)))
+        away = sorted(node for node, has in done.items() if not has)
+    return {**msgspec.to_builtins(erased), "pending": away}

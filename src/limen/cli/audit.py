@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from limen.cli.output import JsonOption, StateOption, err, out, print_json, print_rows, render_instant
+from limen.cli.output import (
+    JsonOption, StateOption, err, out, print_json, print_rows, printable, render_instant,
+)  # fmt: skip
 from limen.core.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
@@ -160,11 +162,11 @@ def _own_cosigner(root: Path, witness: Path | None) -> "VerifierKey | None":
 
 def _print_report(report: "Report") -> None:
     for node in report.nodes:
-        out.print(_describe(node), markup=False)
+        out.print(printable(_describe(node)), markup=False)
     for one in report.unchecked:
-        out.print(f"not checked: {_describe_unchecked(one)}", markup=False)
+        out.print(printable(f"not checked: {_describe_unchecked(one)}"), markup=False)
     for doubt in report.doubts:
-        err.print(f"doubt: {_describe_doubt(doubt)}", style="red", markup=False)
+        err.print(printable(f"doubt: {_describe_doubt(doubt)}"), style="red", markup=False)
     if report.whole:
         records = sum(node.records for node in report.nodes)
         out.print(f"The log is whole: {records} records of {len(report.nodes)} nodes.", markup=False)

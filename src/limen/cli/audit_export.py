@@ -1,6 +1,7 @@
 """`limen audit export` and `limen audit sinks`: the journal in formats that other systems read."""
 
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -98,8 +99,8 @@ def _write(rows: Iterator["Row"], format_: str, out: Path | None) -> None:
             sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
         return
-    part = out.with_name(f".{out.name}.part")
-    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    part = out.with_name(f".{out.name}.{secrets.token_hex(4)}")  # what others laid there is not written to
+    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(file, "wb") as written:
             written.writelines(lines)

@@ -1,4 +1,4 @@
-"""`limen audit search`, `volume`, `compact`, `hold`: what the journal holds, and how long it is kept."""
+"""`limen audit search`, `volume`, `compact`, `hold`, `trust`: what is held, how long, by whose word."""
 
 import time
 from collections.abc import Mapping
@@ -50,6 +50,7 @@ def register(app: typer.Typer) -> None:
     app.command("search")(search)
     app.command("volume")(volume)
     app.command("compact")(compact)
+    app.command("trust")(trust)
     app.add_typer(hold_app, name="hold")
 
 
@@ -125,6 +126,19 @@ def compact(state: StateOption = None, as_json: JsonOption = False) -> None:
             err.print(f"{name} stays as it is: {render_cell(why)}", markup=False)
     if report.failed:
         raise typer.Exit(1)
+
+
+def trust(
+    node: Annotated[str, typer.Argument(help="The node, as `limen audit key` lists it.")],
+    reason: WhyOption,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Believe the next key that a node shows: its own was lost, or the machine was set up anew.
+
+    Do this only if you know why the key changed: else somebody else writes under the node's name.
+    """
+    print_fields(connect(state).post(f"/v1/audit/nodes/{node}/trust", {"reason": reason}), as_json=as_json)
 
 
 @hold_app.command("add")

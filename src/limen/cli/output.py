@@ -110,6 +110,10 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text)
 
 
+def _printable_lines(text: str) -> str:
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
 def _escape_c1(text: str) -> str:
     """Escape the controls that JSON lets through (DEL, C1: U+009B begins a sequence in some terminals)."""
     return _C1.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -121,8 +125,11 @@ def _is_listing(value: Any) -> bool:
 
 
 def render_instant(at: float) -> str:
-    """Return an instant in UTC, to the second."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    """Return an instant in UTC, to the second; one that no calendar has, as seconds."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return f"{at:g} s"
 
 
 def parse_instant(text: str | None, field: str) -> float | None:
@@ -153,9 +160,9 @@ def print_error(error: LimenError) -> None:
     if findings:
         things = "1 thing is" if len(findings) == 1 else f"{len(findings)} things are"
         error = LimenError(f"The bundle is refused: {things} wrong.", remedy="Mend what is listed above.")
-    err.print(f"limen: {error.message}", style="red", markup=False)
+    err.print(f"limen: {_printable_lines(error.message)}", style="red", markup=False)
     if error.remedy:
-        err.print(f"       {error.remedy}", markup=False)
+        err.print(f"       {_printable_lines(error.remedy)}", markup=False)
 
 
 def print_finding(finding: Any) -> None:

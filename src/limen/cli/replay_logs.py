@@ -2,6 +2,7 @@
 
 import gzip
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -126,7 +127,7 @@ def read_lines(files: Sequence[Path]) -> Iterator[tuple[float, str]]:
                     text = line.decode("utf-8", "backslashreplace").rstrip("\r\n")
                     if text:
                         yield (done + file.tell()) / whole, text
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, zlib.error) as error:
                 raise Invalid(
                     f"{path} cannot be read to its end: {error}.", remedy="Unpack it anew."
                 ) from None

@@ -12,9 +12,8 @@ from limen.cli.output import (
     connect,
     out,
     print_fields,
-    print_finding,
-    print_json,
 )
+from limen.cli.policy_apply import print_applied
 from limen.cli.replay import HtmlOption, parse_report, show_report
 
 app = typer.Typer(no_args_is_help=True, help="A bundle in shadow: start, status, report, promote, stop.")
@@ -51,14 +50,11 @@ def report(state: StateOption = None, as_json: JsonOption = False, html: HtmlOpt
 
 @app.command()
 def promote(state: StateOption = None, reason: ReasonOption = "", as_json: JsonOption = False) -> None:
-    """Apply the bundle in shadow, with all checks, and end the shadow."""
-    answer = connect(state).post("/v1/shadow/promote", {"reason": reason})
-    for finding in answer["findings"]:
-        print_finding(finding)
-    if as_json:
-        print_json(answer)
-    else:
-        out.print(f"Applied {answer['bundle'][:12]} as serial {answer['serial']}.", markup=False)
+    """Apply the bundle in shadow, with all checks, and end the shadow.
+
+    Exits with 4 where it is proposed, and waits for another administrator: the shadow goes on until then.
+    """
+    print_applied(connect(state).post("/v1/shadow/promote", {"reason": reason}), as_json=as_json)
 
 
 @app.command()

@@ -32,6 +32,7 @@ def erase(person: str, reason: WhyOption, state: StateOption = None, as_json: Js
     """Erase a person who has ended. The journal and its proofs stay; whom it tells of, nobody can read.
 
     For good: neither Limen nor a backup of the journal brings it back, unless that holds keys.db too.
+    Gateways of other machines that are away are named (pending): they erase when they come back.
     """
     erased = connect(state).post("/v1/subject/erase", {"person": person, "reason": reason})
     print_fields(erased, as_json=as_json)

@@ -1,7 +1,8 @@
 """What the guardrails of a bundle bind, and whether another bundle would bind it otherwise.
 
 Where a guardrail needs a second approver, so does whatever would take something from under it: another text
-of it, another name, a label that it reaches a resource by, a public route, a mode that does not enforce.
+of it, another name, a label that it reaches a resource by, a public route, a mode that does not enforce, another
+door to the same upstream.
 
 Laws:
     U1 same: entitlements, tests, and what no guardrail of the first bundle binds may differ in silence.
@@ -13,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from limen.core.catalogue import Catalogue
+from limen.core.catalogue import Catalogue, ServiceConfig
 from limen.core.entities import close_entity
 from limen.core.ids import EntityRef
 from limen.core.resources import catalogue_entities
@@ -91,4 +92,17 @@ class _Sight:
         for service in catalogue.services.values():
             found[f"service {service.name}: labels, segment, owner"] = reach(service.ref)
             found[f"service {service.name}: mode"] = service.rollout
-        return found
+        # Another name for what is behind a guarded one is a way round it: the weakest way in counts.
+        ways: dict[str, list[Any]] = {}
+        for app in catalogue.apps.values():
+            for upstream in app.upstream:
+                ways.setdefault(upstream.partition("://")[2], []).append(reach(app.ref)[0])
+        for service in catalogue.services.values():
+            ways.setdefault(_authority(service), []).append(reach(service.ref)[0])
+        return found | {f"upstream {place}": frozenset.intersection(*seen) for place, seen in ways.items()}
+
+
+def _authority(service: ServiceConfig) -> str:
+    """Return where a service is, as upstreams of apps are written."""
+    host = f"[{service.address}]" if ":" in service.address else service.address
+    return f"{host}:{service.port}"

@@ -37,7 +37,7 @@ log = structlog.get_logger("limen.journal")
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What a child process is to do. `keys` is the key file of each node whose segments may be removed."""
+    """What a child process is to do. `keys`: the signing key file of each node of this machine."""
 
     root: str
     now: Instant

@@ -17,6 +17,7 @@ Laws:
 """
 
 import base64
+import errno
 import os
 import re
 import secrets
@@ -96,7 +97,8 @@ def parse_checkpoint(text: str) -> Checkpoint:
     except ValueError:
         raise NoteRefused("A note is no checkpoint of Limen.") from None
     right = checkpoint.key.name == name and _BOOT.fullmatch(boot) and len(checkpoint.root) == HASH_BYTES
-    if not right or checkpoint.render() != text or not _NUMBER.fullmatch(size):
+    numbers = (size, at.removeprefix("at "), str(checkpoint.after.size if checkpoint.after else 0))
+    if not right or checkpoint.render() != text or not all(map(_NUMBER.fullmatch, numbers)):
         raise NoteRefused("A note is no checkpoint of Limen.")
     return checkpoint
 
@@ -175,9 +177,14 @@ def append_note(path: Path, note: Note) -> None:
     elif kept is not None and kept.torn < kept.size:
         os.truncate(path, kept.torn)
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    size, data = os.fstat(file).st_size, (str(note) + "\n").encode()
     try:
-        os.write(file, (str(note) + "\n").encode())
+        if os.write(file, data) < len(data):  # a disk that is full takes a part
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fdatasync(file)
+    except OSError:
+        os.ftruncate(file, size)
+        raise
     finally:
         os.close(file)
 

@@ -1,10 +1,12 @@
 """Searching compacted segments with DuckDB. What was typed goes to it as parameters, never as text of SQL."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import structlog
 
 from limen.core.errors import Invalid
@@ -16,9 +18,22 @@ from limen.journal.query import Query
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+TEXT_NEAR = 20_000  # records whose text is looked at as it is
 CHUNK = 2_000  # candidates whose payloads are read together
 
 log = structlog.get_logger("limen.journal")
+
+
+_CONDITIONS = {
+    "id": "contains(payload, $id)",
+    "since": '"at" >= $since',
+    "until": '"at" < $until',
+    "verdict": "verdict = $verdict",
+    "code": "code = $code",
+    "policy": "list_contains(policies, $policy)",
+    "event": "starts_with(event, $event)",
+}
+"""Parts of a query that say by themselves which rows they mean."""
 
 
 class Candidate(NamedTuple):
@@ -36,16 +51,24 @@ class Table:
         self._database, self._files = database, files
 
     def find(self, query: Query, keys: Keys) -> Iterator[Candidate]:
-        """Yield what may match, newest first."""
+        """Yield what may match, newest first.
+
+        Text is looked for among the newest as it is; only if that is not enough, what is sealed is opened
+        value by value, to find the records that hold it.
+        """
         where, values = self._where(query, keys)
-        rows = self._database.cursor().execute(
-            f'SELECT file, position, outcome FROM part WHERE {where} ORDER BY "at" DESC, position DESC',  # noqa: S608
-            values,
-        )
-        while chunk := rows.fetchmany(max(CHUNK, query.limit)):
-            payloads = self._payloads(chunk)
-            for file, position, outcome in chunk:
-                yield Candidate(position, payloads[file, position], payloads.get((file, outcome)))
+        if query.text is None or not query.text.isascii():
+            yield from (one for _, one in self._candidates_in(where, values, query.limit))
+            return
+        seen = set()
+        for place, candidate in islice(self._candidates_in(where, values, CHUNK), TEXT_NEAR):
+            seen.add(place)
+            yield candidate
+        if len(seen) == TEXT_NEAR:
+            narrow, more = self._with_text(query.text.lower(), query.since, keys)
+            for place, candidate in self._candidates_in(f"{where} AND {narrow}", values | more, CHUNK):
+                if place not in seen:
+                    yield candidate
 
     def naming(self, text: str, kind: Kind) -> list[Candidate]:
         """Return the records of a kind whose payload holds a text."""
@@ -61,6 +84,21 @@ class Table:
         return self._database.execute(statement, values).fetchall()
 
     # --- inside -----------------------------------------------------------------------------------
+
+    def _candidates_in(
+        self, where: str, values: dict[str, Any], at_once: int
+    ) -> Iterator[tuple[tuple[int, int], Candidate]]:
+        rows = self._database.cursor().execute(
+            f'SELECT file, position, outcome FROM part WHERE {where} ORDER BY "at" DESC, position DESC',  # noqa: S608
+            values,
+        )
+        while chunk := rows.fetchmany(at_once):
+            at_once = max(CHUNK, at_once)
+            payloads = self._payloads(chunk)
+            for file, position, outcome in chunk:
+                payload = payloads.get((file, position))
+                if payload is not None:
+                    yield (file, position), Candidate(position, payload, payloads.get((file, outcome)))
 
     def _candidates(self, where: str, **values: Any) -> list[Candidate]:
         rows = self.query(f"SELECT position, payload FROM part WHERE {where}", values)  # noqa: S608
@@ -82,27 +120,16 @@ class Table:
 
     def _where(self, query: Query, keys: Keys) -> tuple[str, dict[str, Any]]:
         kinds = [int(Kind.DECISION)] * query.decisions + [int(Kind.EVENT)] * query.events
-        parts, values = ['"at" IS NOT NULL', "kind IN (SELECT unnest($kinds))"], {"kinds": kinds}
-        found: dict[str, Any] = values
+        parts = ['"at" IS NOT NULL', "kind IN (SELECT unnest($kinds))"]
+        found: dict[str, Any] = {"kinds": kinds}
 
         def add(condition: str, **more: Any) -> None:
             parts.append(f"({condition})")
             found.update(more)
 
-        if query.id is not None:
-            add("contains(payload, $id)", id=query.id)
-        if query.since is not None:
-            add('"at" >= $since', since=query.since)
-        if query.until is not None:
-            add('"at" < $until', until=query.until)
-        if query.verdict is not None:
-            add("verdict = $verdict", verdict=query.verdict)
-        if query.code is not None:
-            add("code = $code", code=query.code)
-        if query.policy is not None:
-            add("list_contains(policies, $policy)", policy=query.policy)
-        if query.event is not None:
-            add("starts_with(event, $event)", event=query.event)
+        for name, condition in _CONDITIONS.items():
+            if getattr(query, name) is not None:
+                add(condition, **{name: getattr(query, name)})
         if query.resource is not None:
             exact, below = query.resources()
             add(
@@ -114,8 +141,28 @@ class Table:
             )
         self._add_person(query, keys, add)
         if query.address is not None:
-            add("ip IN (SELECT unnest($ips))", ips=self._addresses(query, keys))
+            sealed = self._sealed("ip", keys, query.contains, query.since)
+            add("ip IN (SELECT unnest($ips))", ips=sealed)
         return " AND ".join(parts), found
+
+    def _with_text(self, text: str, since: float | None, keys: Keys) -> tuple[str, dict[str, Any]]:
+        """Narrow by text: in what is clear, in what opens to it, or in an event, which is opened later."""
+        sealed = [
+            value
+            for field in ("ip", "payload->>'$.path'", "payload->>'$.session'")
+            for value in self._sealed(field, keys, lambda clear: text in clear.lower(), since)
+        ]
+        return (
+            "(kind = $event_kind OR contains(lower(payload), $text) OR key IN (SELECT unnest($owners)) "
+            "OR ip IN (SELECT unnest($sealed)) OR payload->>'$.path' IN (SELECT unnest($sealed)) "
+            "OR payload->>'$.session' IN (SELECT unnest($sealed)))",
+            {
+                "event_kind": int(Kind.EVENT),
+                "text": msgspec.json.encode(text)[1:-1].decode(),
+                "owners": [key.id for key in keys.all() if text in key.owner.lower()],
+                "sealed": sealed,
+            },
+        )
 
     def _add_person(self, query: Query, keys: Keys, add: Any) -> None:
         name = query.subject or query.actor
@@ -135,25 +182,29 @@ class Table:
             names=names,
         )
 
-    def _addresses(self, query: Query, keys: Keys) -> list[str]:
-        """Return the addresses in the network asked for, as they are stored."""
-        rows = self._database.execute(
-            "SELECT DISTINCT CASE WHEN kind = $event THEN coalesce(nullif(actor_key, ''), key) ELSE key END, "
-            "ip FROM part WHERE ip <> '' AND ($since IS NULL OR \"at\" >= $since)",
-            {"event": int(Kind.EVENT), "since": query.since},
-        ).fetchall()
+    def _sealed(
+        self, field: str, keys: Keys, wanted: Callable[[str], bool], since: float | None
+    ) -> list[str]:
+        """Return the values of a field, as they are stored, that open to something wanted.
+
+        `field` is an expression of ours, `path` or `session` of decisions, or `ip`.
+        """
+        origin = "CASE WHEN kind = $event THEN coalesce(nullif(actor_key, ''), key) ELSE key END"
+        rows = self.query(
+            f"SELECT DISTINCT {origin}, {field} AS value FROM part "  # noqa: S608
+            "WHERE kind IN ($decision, $event) AND \"at\" >= $since AND value <> ''",
+            {"event": int(Kind.EVENT), "decision": int(Kind.DECISION), "since": since or 0.0},
+        )
+        name = "ip" if field == "ip" else field.rpartition(".")[2].rstrip("'")
         found = []
-        for key_id, ip in rows:
+        for key_id, value in rows:
             key = keys.find(key_id) if key_id else None
-            if key is not None:
-                try:
-                    clear = keys.opened(key, "ip", ip)
-                except Invalid:  # changed since it was sealed: verification says so
-                    continue
-            else:
-                clear = "" if key_id else ip
-            if query.contains(clear):
-                found.append(ip)
+            try:
+                clear = value if not key_id else key.open(name, value) if key else ""
+            except Invalid:  # changed since it was sealed: verification says so
+                continue
+            if clear and wanted(clear):
+                found.append(value)
         return found
 
 

@@ -4,7 +4,7 @@ Laws: J8 and J9 of `limen.journal.archive`. Whatever is written is read back and
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 
@@ -25,6 +25,9 @@ class Outcome(NamedTuple):
     bytes_out: int
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
 class _Parts(msgspec.Struct):
     """What the columns repeat of any record."""
 
@@ -42,8 +45,8 @@ class _Parts(msgspec.Struct):
     policies: tuple[str, ...] | None = None
     ip: str | None = None
     kind: str | None = None
-    bytes_in: int = 0
-    bytes_out: int = 0
+    bytes_in: _Count = 0
+    bytes_out: _Count = 0
 
 
 _decoder = msgspec.json.Decoder(_Parts)

@@ -59,6 +59,7 @@ class Inspector:
         self._nodes = frozenset(name.encode() for name in names)
         self._strange_max = strange_max
         self.earliest, self.latest = 0.0, float("inf")
+        self._began = 0.0  # before which nothing of this boot was written
         self.strange: list[Strange] = []
         self.late: list[tuple[Strange, Instant]] = []
         self.first_at: Instant | None = None
@@ -83,7 +84,7 @@ class Inspector:
         if self.first_at is None:
             self.first_at = at
         if not self.earliest <= at <= self.latest:
-            self._note_time(position, match[2], at)
+            self._note_time(position, match[2], at, is_event=wanted == b"event")
         if wanted == b"event" and _DRAINED in payload:
             self._forgive(payload)
 
@@ -91,6 +92,7 @@ class Inspector:
         """Return what was found, those included whose times nothing explains. Then begin anew."""
         found = [*self.strange, *(strange for strange, _ in self.late)]
         self.strange, self.late = [], []
+        self._began = self.earliest
         return found
 
     def _look_closer(self, kind: int, position: int, payload: bytes) -> None:
@@ -107,14 +109,14 @@ class Inspector:
         elif named and (record.node is None or record.node.encode() not in self._nodes):
             self._add(Strange(position, record.id, f"says that node {record.node!r} wrote it"))
         elif named and record.at is not None and not self.earliest <= record.at <= self.latest:
-            self._note_time(position, record.id.encode(), record.at)
+            self._note_time(position, record.id.encode(), record.at, is_event=record.type == "event")
 
-    def _note_time(self, position: int, record_id: bytes, at: Instant) -> None:
+    def _note_time(self, position: int, record_id: bytes, at: Instant, *, is_event: bool) -> None:
         name = record_id.decode(errors="replace")
         if at > self.latest:
             why = f"is {at - self.latest:.0f} s ahead of the checkpoint that covers it"
             self._add(Strange(position, name, why, clock=True))
-        elif not record_id.startswith(_CHANGE) and len(self.late) < 100_000:
+        elif not (is_event and record_id.startswith(_CHANGE)) and len(self.late) < 100_000:
             why = f"is {self.earliest - at:.0f} s older than the checkpoint that it follows"
             self.late.append((Strange(position, name, why, clock=True), at))
 
@@ -123,7 +125,8 @@ class Inspector:
         data = msgspec.json.decode(payload, type=_Any).data
         since = data.get("since") if isinstance(data, dict) else None
         if isinstance(since, int | float):
-            self.late = [one for one in self.late if one[1] < since - SKEW_S]
+            waited = max(since - SKEW_S, self._began)  # in this boot's memory
+            self.late = [one for one in self.late if one[1] < waited]
 
     def _add(self, strange: Strange) -> None:
         if len(self.strange) < self._strange_max:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import structlog
 
-from limen.core.errors import NotFound
+from limen.core.errors import Conflict, Invalid, NotFound
 from limen.core.ids import Instant
 from limen.core.record import (
     BundleRecord,
@@ -32,6 +33,8 @@ from limen.journal.segments import Loss, SegmentName
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
+log = structlog.get_logger("limen.journal")
+
 __all__ = ["Found", "Joined", "JournalReader"]
 
 
@@ -49,12 +52,14 @@ class JournalReader:
 
     Attributes:
         losses: damage met so far by `read` and `events`.
+        unreadable: records passed over because they are none that this release knows.
     """
 
     def __init__(self, root: Path, keys: Keys | None = None) -> None:
         self._root = root
         self._keys = keys or Keys.open(root)
         self.losses: list[Loss] = []
+        self.unreadable = 0
 
     def nodes(self) -> tuple[str, ...]:
         """Return the nodes that have written here."""
@@ -81,12 +86,20 @@ class JournalReader:
 
         Raises:
             NotFound: no node here has recorded it.
+            Conflict: several nodes have: all but one lie, and none is preferred (`DECISION_AMBIGUOUS`).
         """
         made_at = _made_at(decision_id)
         windows = [(made_at - 1, made_at + 1)] if made_at is not None else []
         for since, until in (*windows, (None, None)):
-            asked = Query(id=decision_id, since=since, until=until, limit=1)
-            for hit in self.search(asked):
+            hits = self.search(Query(id=decision_id, since=since, until=until, limit=2))
+            nodes = sorted({hit.decision.node for hit in hits})
+            if len(nodes) > 1:
+                raise Conflict(
+                    f"Decision {decision_id[:64]} is recorded by {' and '.join(nodes)}.",
+                    remedy="Ids are never given twice: find out which of them forges records.",
+                    code="DECISION_AMBIGUOUS",
+                )
+            for hit in hits:
                 one = hit.decision
                 return Found(
                     one, hit.outcome, self._inputs(one.inputs, one.at), self._bundle(one.bundle, one.at)
@@ -111,7 +124,7 @@ class JournalReader:
     # --- inside -----------------------------------------------------------------------------------
 
     def _segments(self, node: str | None) -> Iterator[SegmentName]:
-        for name in (node,) if node else self.nodes():
+        for name in stored.journals_of(self._root, node) if node else self.nodes():
             yield from stored.list_stored(self._root / name)
 
     def _records(self, node: str | None, since: Instant | None, kinds: frozenset[Kind]) -> Iterator[Record]:
@@ -125,7 +138,9 @@ class JournalReader:
                     self._note(name, torn)
                 torn = part if isinstance(part, Damage) else None
                 if not isinstance(part, Damage) and part.kind in kinds and part.payload is not None:
-                    yield decode_payload(part.payload, part.position, self._keys)
+                    record = self._decode(part.position, part.payload)
+                    if record is not None:
+                        yield record
             if torn is not None and seal is not None:
                 self._note(name, torn)
 
@@ -145,7 +160,18 @@ class JournalReader:
                 later.append(name)
                 continue
             for position, payload in _holding(name, text, kind):
-                yield decode_payload(payload, position, self._keys)
+                record = self._decode(position, payload)
+                if record is not None:
+                    yield record
+
+    def _decode(self, position: int, payload: bytes) -> Record | None:
+        """Return the record, if it is one: what a gateway in strange hands wrote must not hide the others."""
+        try:
+            return decode_payload(payload, position, self._keys)
+        except Invalid as error:
+            self.unreadable += 1
+            log.error("journal.unreadable", why=error.message)
+            return None
 
     def _inputs(self, inputs_id: str, until: Instant) -> InputsRecord | None:
         for record in self._naming(inputs_id, Kind.INPUTS, until) if inputs_id else ():

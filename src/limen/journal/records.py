@@ -28,6 +28,9 @@ KIND_OF: dict[type, Kind] = {
     EventRecord: Kind.EVENT,
 }
 
+_ODD = (msgspec.MsgspecError, zlib.error, ValueError, TypeError, LookupError, RecursionError)
+"""What a payload may raise that a gateway in strange hands has made up: other types, no text, a deep nest."""
+
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
@@ -56,7 +59,7 @@ def decode_payload(payload: bytes, position: int, keys: Keys | None = None) -> R
     """Return the record of a payload that stood at `position`. Raises as `decode_record`."""
     try:
         return unseal(_decoder.decode(payload), keys)
-    except (msgspec.MsgspecError, zlib.error, KeyError, Invalid) as error:
+    except (*_ODD, Invalid) as error:
         raise Invalid(
             f"Record {position} of the journal cannot be read: {error}.",
             remedy="Use the release of Limen that wrote it, or verify the journal: it may have been changed.",

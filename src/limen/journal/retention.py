@@ -106,11 +106,10 @@ class Holds(msgspec.Struct, frozen=True):
         return tuple(found)
 
 
-def marks_in_clear(owner: str) -> tuple[str, ...]:
-    """Return how records that are not sealed name somebody: as a reference, or as an event does."""
-    username = owner.removeprefix('User::"').removesuffix('"')
-    quoted = msgspec.json.encode(username).decode()
-    return (msgspec.json.encode(owner).decode()[1:-1], f'"actor":{quoted}', f'"target":{quoted}')
+def marks_in_clear(name: str) -> tuple[str, ...]:
+    """Return how records that are not sealed name somebody: by a reference, or as an event does."""
+    quoted = msgspec.json.encode(name.partition('::"')[2].removesuffix('"') or name).decode()
+    return (f'::\\"{quoted[1:-1]}\\"', f'"actor":{quoted}', f'"target":{quoted}')
 
 
 def save_holds(root: Path, holds: Holds) -> None:

@@ -24,7 +24,9 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from limen.core.errors import Invalid
 from limen.core.record import ERASED, DecisionRecord, EventRecord, InputsRecord, Record
+from limen.journal.frame import PAYLOAD_BYTES_MAX
 from limen.journal.keys import Key, Keys
 from limen.journal.owners import decision_owner, event_owners, inputs_owner, is_person, person, username
 
@@ -35,7 +37,7 @@ _SEALED, _KEY = "__sealed", "__key"  # Cedar keeps names with two underscores fo
 _THE_PERSON, _THE_REFERENCE = "@", "@@"  # neither is base64
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
-_decode = msgspec.json.Decoder().decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def seal(record: Record, keys: Keys) -> Record:
@@ -110,8 +112,14 @@ def _seal_inputs(record: InputsRecord, keys: Keys) -> InputsRecord:
     facts = _map_entities(record.facts, lambda entity: _veil(entity, owner, keys))
     if owner is None or not facts:
         return replace(record, facts=facts)
-    key = keys.for_owner(owner)
-    packed = zlib.compress(_encode(facts))  # the same names of attributes and groups again and again
+    key, clear = keys.for_owner(owner), _encode(facts)
+    if len(clear) > PAYLOAD_BYTES_MAX:
+        raise Invalid(
+            f"Facts of {len(clear)} bytes are larger than {PAYLOAD_BYTES_MAX}.",
+            remedy="Let the person be in fewer groups.",
+            code="RECORD_TOO_LARGE",
+        )
+    packed = zlib.compress(clear)  # the same names of attributes and groups again and again
     return replace(record, key=key.id, facts={_SEALED: key.seal("facts", packed)})
 
 
@@ -121,7 +129,7 @@ def _open_inputs(record: InputsRecord, keys: Keys | None) -> InputsRecord:
         key = keys.find(record.key) if keys else None
         if key is None:
             return replace(record, facts=ERASED_VALUE)
-        facts = _decode(zlib.decompress(key.open_bytes("facts", facts[_SEALED])))
+        facts = _decode_object(_unpack(key.open_bytes("facts", facts[_SEALED])))
     missing: list[str] = []
     facts = _map_entities(facts, lambda entity: _unveil(entity, keys, missing))
     return replace(record, key="", facts={**facts, **ERASED_VALUE} if missing else facts)
@@ -166,7 +174,16 @@ def _unveil(entity: Any, keys: Keys | None, missing: list[str]) -> Any:
     if key is None:
         missing.append(attrs[_KEY])
         return {**entity, "attrs": {}}
-    return {**entity, "attrs": _decode(key.open_bytes("attrs", attrs[_SEALED]))}
+    return {**entity, "attrs": _decode_object(key.open_bytes("attrs", attrs[_SEALED]))}
+
+
+def _unpack(packed: bytes) -> bytes:
+    """Unpack facts. Few bytes of a gateway in strange hands must not become gigabytes here."""
+    unpacker = zlib.decompressobj()
+    clear = unpacker.decompress(packed, PAYLOAD_BYTES_MAX)
+    if not unpacker.eof:
+        raise zlib.error("cut short, or larger than any facts")
+    return clear
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -214,8 +231,7 @@ def _open_data(data: Mapping[str, Any], key_id: str, keys: Keys | None) -> Mappi
     key = keys.find(key_id) if keys else None
     if key is None:
         return ERASED_VALUE
-    opened: Mapping[str, Any] = _decode(key.open_bytes("data", data[_SEALED]))
-    return opened
+    return _decode_object(key.open_bytes("data", data[_SEALED]))
 
 
 def _name(text: str, key: Key) -> str:

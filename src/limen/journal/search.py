@@ -53,11 +53,10 @@ class _Search:
         self._words = raw_words(query, keys)
         self._hot: list[list[SegmentName]] = []
         self._cold: list[Path] = []
-        for node in stored.list_nodes(root):
-            if query.node in (None, node):
-                names = stored.list_stored(root / node)
-                self._hot.append([name for name in names if name.path.suffix != stored.COMPACTED])
-                self._cold += (name.path for name in names if name.path.suffix == stored.COMPACTED)
+        for node in stored.list_nodes(root) if query.node is None else stored.journals_of(root, query.node):
+            names = stored.list_stored(root / node)
+            self._hot.append([name for name in names if name.path.suffix != stored.COMPACTED])
+            self._cold += (name.path for name in names if name.path.suffix == stored.COMPACTED)
 
     def run(self) -> tuple[Hit, ...]:
         """Search."""
@@ -143,8 +142,7 @@ def raw_words(query: Query, keys: Keys) -> tuple[bytes, ...]:
         words = [f'key":"{query.erased_key}']
     elif person is not None and query.id is None:
         words = [key.id for key in keys.keys_of(owner)] if owner else []
-        for reference in {person, owner or person, f'Workload::"{person}"'}:
-            words += marks_in_clear(reference)
+        words += marks_in_clear(owner or person)
     elif public := query.id or query.policy or query.code or query.resource:
         words = [msgspec.json.encode(public)[1:-1].decode()]
     elif query.verdict or query.event:

@@ -1,6 +1,8 @@
 """What was signed about one node's trees, gathered from every place that keeps it, and believed or not."""
 
+import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +17,11 @@ from limen.journal.checkpoints import (
     read_notes,
 )
 from limen.journal.findings import Doubt, Problem, Unchecked
+from limen.journal.node_keys import find_reigns, is_theirs, order
 from limen.journal.note import Algorithm, Note, NoteRefused, VerifierKey, parse_note, verify_note
 from limen.journal.removals import REMOVED, parse_removal
+
+_NODE = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 SKEW_S = 300.0  # by so much clocks may differ, or be set back
 
@@ -61,6 +66,7 @@ class Statements(NamedTuple):
     """All that is believed about one node, in the order of its trees.
 
     Attributes:
+        key: the node's; the newest, if it had several.
         since: the newest checkpoint of those that the reader brought.
         removed: before which boot and position everything may be gone.
     """
@@ -94,6 +100,19 @@ def check_common(places: Places, trust: Trust) -> list[Doubt]:
     return doubts
 
 
+def nodes_kept(since: Path | None) -> set[str]:
+    """Return the nodes of the checkpoints that a reader has kept: what becomes of them is asked for."""
+    found = set()
+    for data in read_notes(since).notes if since is not None else ():
+        try:
+            node = open_checkpoint(data).checkpoint.node
+        except NoteRefused:
+            continue  # `gather` says so, of each node
+        if _NODE.fullmatch(node):
+            found.add(node)
+    return found
+
+
 class _Source(NamedTuple):
     name: str
     path: Path
@@ -113,31 +132,34 @@ def gather(node: str, places: Places, trust: Trust) -> Statements:
     found: list[_Gathered] = []
     for source in _sources(node, places):
         found += _read(node, source, trust, doubts, unchecked)
-    key, vouched = _key_of(node, found, trust)
-    mine = [one for one in found if one.signed.checkpoint.key == key]
+    named = [one for one in found if one.signed.checkpoint.node == node]
+    countersigned = [one.signed.checkpoint for one in named if one.witnessed_at is not None]
+    given = trust.nodes.get(node)
+    reigns = find_reigns([one.signed.checkpoint for one in named], countersigned, given)
+    for before, after in pairwise(reigns):
+        text = f"Key {after.key} follows {before.key}: control was told to trust it."
+        unchecked.append(Unchecked(node, "key_changed", text, after.first[0]))
+    mine = [one for one in found if is_theirs(one.signed.checkpoint, reigns)]
     for other in {(one.source.name, str(one.signed.checkpoint.key)) for one in found if one not in mine}:
-        text = f"{other[0]} holds checkpoints signed by {other[1]}, which is not the key of this node."
+        text = f"{other[0]} holds checkpoints signed by {other[1]}, which is not this node's key there."
         doubts.append(Doubt(node, Problem.OTHER_KEY, text))
     known = _merge(mine)
     doubts += _forks(node, known)
     doubts += _clock(node, known)
     doubts += _cut_file(node, mine)
-    removed, false = removed_until(places.journal / node / REMOVED, node, key, trust.cosigner)
+    keys = [reign.key for reign in reigns]
+    removed, false = removed_until(places.journal / node / REMOVED, node, keys, trust.cosigner)
     doubts += [Doubt(node, Problem.FALSE_SIGNATURE, text) for text in false]
     since = [one.signed.checkpoint for one in mine if one.source.path == places.since]
     return Statements(
         known,
-        key,
-        vouched,
-        max(since, key=_order, default=None),
+        reigns[-1].key if reigns else None,
+        given is not None or bool(countersigned),
+        max(since, key=order, default=None),
         removed,
         tuple(doubts),
         tuple(unchecked),
     )
-
-
-def _order(checkpoint: Checkpoint) -> tuple[str, int]:
-    return checkpoint.boot, checkpoint.size
 
 
 def _sources(node: str, places: Places) -> Sequence[_Source]:
@@ -189,17 +211,6 @@ def _witnessed(signed: SignedCheckpoint, source: _Source, trust: Trust) -> int |
     return None
 
 
-def _key_of(node: str, found: Sequence[_Gathered], trust: Trust) -> tuple[VerifierKey | None, bool]:
-    """Return the node's key: the one given, else the first that control vouched for, else the first shown."""
-    if node in trust.nodes:
-        return trust.nodes[node], True
-    named = [one for one in found if one.signed.checkpoint.node == node]
-    vouched = [one for one in named if one.witnessed_at is not None]
-    for one in (*vouched, *named):
-        return one.signed.checkpoint.key, one.witnessed_at is not None
-    return None, False
-
-
 def _merge(found: Sequence[_Gathered]) -> tuple[Known, ...]:
     """Return each checkpoint once, in the order of the trees, with control's first word on it."""
     best: dict[Checkpoint, Known] = {}
@@ -209,7 +220,7 @@ def _merge(found: Sequence[_Gathered]) -> tuple[Known, ...]:
         times = (new.witnessed_at, old.witnessed_at if old is not None else None)
         if old is None or (times[0] is not None and (times[1] is None or times[0] < times[1])):
             best[new.checkpoint] = new
-    return tuple(sorted(best.values(), key=lambda known: (*_order(known.checkpoint), known.checkpoint.at)))
+    return tuple(sorted(best.values(), key=lambda known: (*order(known.checkpoint), known.checkpoint.at)))
 
 
 def _forks(node: str, known: Sequence[Known]) -> list[Doubt]:
@@ -218,7 +229,7 @@ def _forks(node: str, known: Sequence[Known]) -> list[Doubt]:
     chains: dict[str, object] = {}
     for one in known:
         checkpoint = one.checkpoint
-        place, chain = _order(checkpoint), (checkpoint.after,)
+        place, chain = order(checkpoint), (checkpoint.after,)
         forked = roots.setdefault(place, checkpoint.root) != checkpoint.root
         if forked or chains.setdefault(checkpoint.boot, chain) != chain:
             text = f"Two checkpoints signed for size {checkpoint.size} show different histories."
@@ -244,8 +255,8 @@ def _clock(node: str, known: Sequence[Known]) -> list[Doubt]:
 
 
 def _cut_file(node: str, found: Sequence[_Gathered]) -> list[Doubt]:
-    own = [_order(one.signed.checkpoint) for one in found if one.source.name == "the node's file"]
-    seen = [_order(one.signed.checkpoint) for one in found if one.witnessed_at is not None]
+    own = [order(one.signed.checkpoint) for one in found if one.source.name == "the node's file"]
+    seen = [order(one.signed.checkpoint) for one in found if one.witnessed_at is not None]
     if seen and max(seen) > max(own, default=("", 0)):
         boot, size = max(seen)
         text = f"The node's own checkpoints end before size {size}, which control countersigned."
@@ -254,10 +265,10 @@ def _cut_file(node: str, found: Sequence[_Gathered]) -> list[Doubt]:
 
 
 def removed_until(
-    path: Path, node: str, key: VerifierKey | None, cosigner: VerifierKey | None
+    path: Path, node: str, keys: Sequence[VerifierKey], cosigner: VerifierKey | None
 ) -> tuple[tuple[str, int], tuple[str, ...]]:
     """Return up to where the node, or control, has signed that records were removed, and what is false."""
-    keys = [key] if key is not None else []
+    keys = list(keys)
     if cosigner is not None:
         keys.append(VerifierKey(cosigner.name, Algorithm.ED25519, cosigner.public))
     furthest, false = ("", 0), []

@@ -56,6 +56,12 @@ def list_nodes(root: Path) -> tuple[str, ...]:
     return tuple(sorted(path.name for path in root.iterdir() if path.is_dir()))
 
 
+def journals_of(root: Path, node: str) -> tuple[str, ...]:
+    """Return the journals of a node: the one of that name, and those of its slots and of its joinings."""
+    own = re.compile(rf"{re.escape(node)}(-j[0-9]+)?(-[a-z])?")
+    return tuple(name for name in list_nodes(root) if own.fullmatch(name))
+
+
 def list_stored(directory: Path) -> tuple[SegmentName, ...]:
     """Return the segments of one node in either form, oldest first. One that has both counts as `.seg`."""
     found: dict[tuple[str, int], SegmentName] = {}

@@ -10,14 +10,16 @@ Laws:
     V2 quiet. A running, a killed, a pruned, a compacted and an upgraded system have no doubts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from limen.journal import stored
 from limen.journal.findings import Doubt, NodeReport, Problem, Report, Unchecked
-from limen.journal.statements import Places, Statements, Trust, check_common, gather
+from limen.journal.segments import SegmentName
+from limen.journal.statements import Places, Statements, Trust, check_common, gather, nodes_kept
 from limen.journal.walk import Walk
 
+UNWITNESSED_S = 900.0  # of a node's checkpoints: by then control has countersigned one
 _NEWEST = "The newest records are not under a checkpoint yet."
 _NOT_COUNTERSIGNED = "Records are signed by the node, and not countersigned by control yet."
 _UNPROVEN = "Release 0.1 wrote these records without proofs: only their checksums were checked."
@@ -32,7 +34,7 @@ def verify_journals(
 ) -> Report:
     """Verify the journals of all nodes, or of those named. Reads everything; writes nothing."""
     found = [
-        _verify_node(node, places, trust, progress)
+        _verify_or_doubt(node, places, trust, progress)
         for node in known_nodes(places)
         if nodes is None or node in nodes
     ]
@@ -43,13 +45,25 @@ def verify_journals(
     return Report(not doubts, tuple(node for report in found for node in report.nodes), doubts, unchecked)
 
 
+def _verify_or_doubt(node: str, places: Places, trust: Trust, progress: Progress) -> Report:
+    """Verify a node. What cannot even be read is a doubt, and keeps no other node from being verified."""
+    try:
+        return _verify_node(node, places, trust, progress)
+    except Exception as error:  # the fail-closed seam: whoever shaped these files may have wanted an end here
+        text = f"It cannot be read: {type(error).__name__}: {error}"
+        empty = NodeReport(node, 0, 0, 0, None, False, "", 0, 0, None)
+        return Report(False, (empty,), (Doubt(node, Problem.UNREADABLE, text),), ())
+
+
 def _verify_node(node: str, places: Places, trust: Trust, progress: Progress) -> Report:
     statements = gather(node, places, trust)  # first: what is signed by now is on the disk by now
     walk = Walk(node, statements, progress)
     names = stored.list_stored(places.journal / node)
     walk.run(names)
     gone = _gone_boots(node, statements, {name.boot for name in names})
-    doubts = (*statements.doubts, *walk.doubts, *gone, *_unsigned(node, statements, walk))
+    gone += _gone_behind(node, statements, names)
+    unsigned = (*_unsigned(node, statements, walk), *_unwitnessed(node, statements, trust))
+    doubts = (*statements.doubts, *walk.doubts, *gone, *unsigned)
     cuts = _cuts(node, places.journal / node)
     unchecked = (*statements.unchecked, *walk.unchecked, *_not_checked(node, statements, walk), *cuts)
     return Report(not doubts, (_describe(node, statements, walk),), doubts, unchecked)
@@ -74,8 +88,8 @@ def _describe(node: str, statements: Statements, walk: Walk) -> NodeReport:
 
 
 def known_nodes(places: Places) -> tuple[str, ...]:
-    """Return the nodes that have a journal, and those that something was countersigned for."""
-    found = set(stored.list_nodes(places.journal))
+    """Return the nodes that have a journal, those that something was countersigned for or a reader kept."""
+    found = set(stored.list_nodes(places.journal)) | nodes_kept(places.since)
     for folder in (places.countersigned, places.witness):
         if folder is not None and folder.is_dir():
             found |= {path.name for path in folder.iterdir() if path.is_file() and "." not in path.name}
@@ -107,12 +121,35 @@ def _gone_boots(node: str, statements: Statements, there: set[str]) -> list[Doub
     ]
 
 
+def _gone_behind(node: str, statements: Statements, names: Sequence[SegmentName]) -> list[Doubt]:
+    """Return a doubt if more is stated as removed than retention ever removes: the newest segment stays."""
+    header = stored.header(names[-1]) if names else None
+    newest = (header.boot, header.first) if header is not None else ("", 0)
+    if statements.removed <= newest or (names and header is None):
+        return []
+    boot, position = statements.removed
+    text = f"Everything before record {position} is stated as removed, and nothing of what came then is there."
+    return [Doubt(node, Problem.BOOT_GONE, text, boot, 0, position)]
+
+
 def _unsigned(node: str, statements: Statements, walk: Walk) -> list[Doubt]:
     proven = walk.records - walk.unproven
     if statements.known or not proven:
         return []
     text = f"{proven} records, and not one checkpoint that says what they were."
     return [Doubt(node, Problem.UNSIGNED, text)]
+
+
+def _unwitnessed(node: str, statements: Statements, trust: Trust) -> list[Doubt]:
+    """Return a doubt if a control that countersigns has countersigned nothing in all this time."""
+    known = statements.known
+    if trust.cosigner is None or not known or any(one.witnessed_at is not None for one in known):
+        return []
+    times = [one.checkpoint.at for one in known]
+    if max(times) - min(times) <= UNWITNESSED_S:
+        return []
+    text = "Control countersigns, and of this node nothing that it has countersigned is there."
+    return [Doubt(node, Problem.CHECKPOINTS_CUT, text)]
 
 
 def _not_checked(node: str, statements: Statements, walk: Walk) -> list[Unchecked]:

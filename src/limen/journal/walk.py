@@ -141,6 +141,10 @@ class Walk:
         if (header.boot, header.first) <= self._statements.removed:
             text = f"Everything before record {header.first} may be gone (retention), and a part of it is."
             self._unchecked("removed", text, None)
+            signed = self.newest[1] if ended.name.startswith(f"{self.newest[0]}-") else 0
+            if self.newest[0] == "" or signed < ended.end:
+                text = f"Records before what was removed, in {ended.name}, and nobody has signed for them."
+                self._doubt(Problem.UNSIGNED, text, signed, ended.end)
             self._before, self._ended = None, None
             return
         text = (

@@ -26,7 +26,7 @@ from limen.console.app import create_console
 from limen.console.deps import ConsoleDeps
 from limen.core.changes import Change, Snapshot, WorkloadFact
 from limen.core.clock import SystemClock
-from limen.core.errors import LimenError, NotFound
+from limen.core.errors import Conflict, LimenError, NotFound
 from limen.core.record import DecisionRecord, EventRecord
 from limen.core.secret import Secret
 from limen.enforcement.check.assertion import AssertionSigner
@@ -262,7 +262,7 @@ class Control:
             return load_secret(connection, name, self._app_sealer)
 
     def _decision(self, decision: str) -> DecisionRecord | None:
-        with contextlib.suppress(NotFound):
+        with contextlib.suppress(NotFound, Conflict):
             return JournalReader(self._state.journal).find(decision).decision
         return None
 

@@ -103,7 +103,7 @@ class JournalCare:
             {node: str(path) for node, path in files.items() if path.exists()},
         )
         with contextlib.suppress(Conflict):  # `limen audit compact` is at it
-            run_apart(archive.WORK, task)
+            run_apart(archive.WORK, task, asked=False)
 
     def _config(self) -> JournalConfig:
         try:

@@ -150,8 +150,13 @@ class ShipServer:
         await asyncio.to_thread(self._erasures.begin, owner, joined)
         await asyncio.to_thread(self._keys.erase, owner)
         for node, report in await command("journal.erase", {"owner": owner}):
-            if report.ok:
-                await asyncio.to_thread(self._note_erased, node, (owner,), tuple(report.data["keys"]))
+            if not report.ok:
+                continue
+            keys = tuple(str(key) for key in report.data.get("keys", ()))
+            try:
+                await asyncio.to_thread(self._note_erased, node, (owner,), keys)
+            except Alarm as alarm:  # the others have done what they were told
+                await asyncio.to_thread(self._raise_alarm, node, alarm)
         left = await asyncio.to_thread(self._erasures.nodes, owner)
         return {node: node not in left for node in joined}
 
@@ -160,7 +165,20 @@ class ShipServer:
         self._erasures.done(node)
 
     def _note_erased(self, node: str, owners: tuple[str, ...], keys: tuple[str, ...]) -> None:
-        self._keys.erase_ids(keys)  # those that came, or were on their way, while they were erased there
+        """Note that a gateway has erased what it was told to. It is told nothing of others' keys by that.
+
+        Those that came while they were erased there go too, and those on their way do not stay.
+        """
+        owed = set(self._erasures.owners(node)).intersection(owners)
+        known = {key: self._keys.owner(key) for key in keys}
+        strange = [key for key, owner in known.items() if owner is not None and owner not in owed]
+        if strange:
+            raise Alarm(
+                "A gateway says that it erased keys of people who were not to be erased.",
+                code="KEY_FORGED",
+                keys=len(strange),
+            )
+        self._keys.erase_ids(tuple(known))
         self._erasures.done(node, owners)
 
     # --- one line -----------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from limen.store.tables import complaint, enrolment_link, session, sign_in
 def forget_person(tx: Writing, username: str) -> None:
     """Remove what is held of an ended person: name, address, attributes, memberships, sessions, keys, words.
 
-    Changes of theirs stay in the change feed until it is pruned: rewriting it would look like a restore.
+    Changes of theirs stay in the change feed until it is pruned, which whoever erases does next: rewriting it
+    would look like a restore.
     """
     connection = tx.connection
     for group in get_person(connection, username).groups:

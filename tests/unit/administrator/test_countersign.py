@@ -1,19 +1,30 @@
 """K2: control countersigns what has grown, and says once what has not."""
 
+import errno
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from journal_forger import find, frames_of, reforge, sign
 from journal_rig import JournalRig, decision
 
+from limen.administrator.ledger import Ledger
+from limen.administrator.node_trust import forget_key
+from limen.core.errors import Invalid, NotFound
 from limen.core.record import EventRecord
-from limen.journal.checkpoints import CHECKPOINTS, KEY_FILE, load_node_signer, open_checkpoint, read_notes
-from limen.journal.note import Algorithm, Signer, verify_note
+from limen.journal.checkpoints import (
+    CHECKPOINTS,
+    KEY_FILE,
+    append_note,
+    load_node_signer,
+    open_checkpoint,
+    read_notes,
+)
+from limen.journal.note import Algorithm, Note, Signer, verify_note
 from limen.journal.segments import list_segments
 from limen.journal.writer import JournalOptions
-from limen.store.journal_nodes import forget_node_key
 
 NODE = "gateway-a"
 AGAIN_S = 700.0
@@ -151,10 +162,99 @@ def test_another_key_is_an_alarm_until_an_operator_accepts_it(rig: JournalRig, t
     assert [alarm.kind for alarm in alarms(rig)] == ["journal.key_changed"]
     assert len(countersigned(rig)) == 1
     assert rig.store is not None
-    with rig.store.transaction("test", "set up anew") as tx:
-        forget_node_key(tx, countersigner.row_of(NODE))
+    assert not rig.verify().whole
+    ledger = Ledger(rig.store, rig.events.append)
+    with pytest.raises(Invalid):
+        forget_key(ledger, rig.journal, NODE, actor="ada", reason=" ")
+    with pytest.raises(NotFound):
+        forget_key(ledger, rig.journal, "other", actor="ada", reason="set up anew")
+    old = forget_key(ledger, rig.journal, NODE, actor="ada", reason="set up anew").key
     countersigner.tick()
     assert countersigned(rig)[-1] == (boot, 5)
+    kinds = [(event.kind, event.actor) for event in rig.events[-2:]]
+    assert kinds == [("journal.key_forgotten", "ada"), ("journal.key_trusted", "journal")]
+    report = rig.verify()
+    assert report.whole
+    assert [one.what for one in report.unchecked] == ["key_changed"]
+    assert report.nodes[0].key != old
+
+
+def test_an_old_key_counts_no_longer_where_another_has_followed(rig: JournalRig) -> None:
+    countersigner = rig.countersigner()
+    rig.boot(NODE, 5)
+    countersigner.tick()
+    stolen = rig.keys / f"journal-{NODE}.key"
+    old = stolen.rename(rig.root / "old.key")
+    rig.boot(NODE, 5)
+    countersigner.tick()
+    assert rig.store is not None
+    forget_key(Ledger(rig.store, rig.events.append), rig.journal, NODE, actor="ada", reason="stolen")
+    countersigner.tick()
+    old.rename(stolen)
+    rig.boot(NODE, 5)
+    countersigner.tick()
+    assert not rig.verify().whole
+    assert "journal.key_changed" in [event.kind for event in rig.events[-2:]]
+
+
+def test_controls_own_trouble_is_no_alarm_and_is_over_with_it(
+    rig: JournalRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    countersigner = rig.countersigner()
+    boot = rig.boot(NODE, 5)
+    with monkeypatch.context() as full:
+        full.setattr(os, "fdatasync", _no_space)
+        countersigner.tick()
+        assert countersigned(rig) == []
+    countersigner.tick()
+    assert countersigned(rig) == [(boot, 5)]
+    assert alarms(rig) == []
+    assert rig.verify().whole
+
+
+@pytest.mark.parametrize("trouble", ["gone", "a file", "full"])
+def test_a_witness_that_is_away_is_told_once_and_keeps_nothing_waiting(
+    rig: JournalRig, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    countersigner = rig.countersigner()
+    rig.boot(NODE, 5)
+    countersigner.tick()
+    with monkeypatch.context() as away:
+        if trouble == "full":
+            away.setattr("limen.administrator.countersign.append_note", _witness_full(rig.witness))
+        else:
+            rig.witness.rename(rig.root / "elsewhere")
+            if trouble == "a file":
+                rig.witness.touch()
+        for _ in range(2):
+            rig.boot(NODE, 5)
+            countersigner.tick()
+        if trouble != "full":
+            rig.witness.unlink(missing_ok=True)
+            (rig.root / "elsewhere").rename(rig.witness)
+    boot = rig.boot(NODE, 5)
+    countersigner.tick()
+    assert len(countersigned(rig)) == 4
+    assert countersigned(rig, rig.witness)[-1] == (boot, 5)
+    told = [(event.kind, event.target) for event in alarms(rig)]
+    assert told == [
+        ("journal.witness_away", str(rig.witness)),
+        ("journal.witness_back", str(rig.witness)),
+    ]
+    assert rig.verify(witness=True).whole
+
+
+def _no_space(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _witness_full(witness: Path) -> Callable[[Path, Note], None]:
+    def append(path: Path, note: Note) -> None:
+        if path.is_relative_to(witness):
+            _no_space(0)
+        append_note(path, note)
+
+    return append
 
 
 def test_a_checkpoint_of_another_node_is_told(rig: JournalRig) -> None:

@@ -215,7 +215,8 @@ def test_an_attribute_that_the_bundle_does_not_declare_is_refused(api: TestClien
 
 def test_a_full_disk_does_not_stop_administration(api: TestClient, control: Control) -> None:
     add(api, "ada")
-    control._journal.full = True
+    control._journal._intake.fill()
+    assert control._journal.full
     assert api.patch("/v1/people/ada", json={"status": "suspended"}).status_code == 200
 
 

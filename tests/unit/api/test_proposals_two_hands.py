@@ -247,3 +247,18 @@ def test_a_proposal_is_named_by_its_content(api: TestClient) -> None:
     bundle = submit(api, WAYS["removed"]).json()["bundle"]
     shown = api.get(f"/v1/policy/proposals/{bundle}").json()
     assert bundle_id(shown["files"]) == bundle
+
+
+def test_a_promoted_shadow_goes_on_until_another_has_approved_its_bundle(
+    api: TestClient, other: TestClient
+) -> None:
+    bundle = api.post("/v1/shadow", json={"files": WAYS["removed"], "reason": "to see"}).json()["bundle"]
+    answer = api.post("/v1/shadow/promote", json={"reason": "it is good"})
+    assert (answer.status_code, answer.json()["proposed"]) == (202, True), answer.text
+    assert active(api) != bundle
+    assert api.get("/v1/shadow").json()["bundle"] == bundle
+    assert other.post(f"/v1/policy/proposals/{bundle}/approve", json=WHY).status_code == 200
+    assert active(api) == bundle
+    assert api.get("/v1/shadow").status_code == 404, "it casts none any more"
+    kinds = [event["kind"] for event in api.get("/v1/events", params={"kind": "shadow."}).json()]
+    assert kinds == ["shadow.started", "shadow.promoted"]

@@ -1,12 +1,14 @@
 """The command line, and a control for it to talk to."""
 
 import asyncio
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from cli_rig import Limen, run
 
 from limen.engine.starter import starter_files
@@ -28,6 +30,7 @@ def limen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Limen:
 @pytest.fixture(scope="session")
 def served() -> Iterator[Path]:
     """The state folder of a control that serves on its sockets, with a bundle and a few people."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))  # not a command's words
     with tempfile.TemporaryDirectory(prefix="lc-") as name:
         folder, state = Path(name) / "bundle", Path(name) / "s"
         files = starter_files("corp.example")
@@ -45,6 +48,7 @@ def served() -> Iterator[Path]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(30)
         loop.close()
+    structlog.reset_defaults()
 
 
 @pytest.fixture

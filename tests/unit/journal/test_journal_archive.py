@@ -4,6 +4,7 @@ import ast
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import structs
 from tests.kit.archive_world import NODE, SMALL, compact, decision, fill, outcome
@@ -13,6 +14,7 @@ from limen.core.errors import Conflict, Invalid
 from limen.core.record import DecisionRecord, EventRecord, Record
 from limen.journal import archive, parquet, stored
 from limen.journal.archive import Task, tend
+from limen.journal.checkpoints import load_node_signer
 from limen.journal.frame import Damage, Kind
 from limen.journal.note import Signer
 from limen.journal.reader import JournalReader
@@ -204,13 +206,15 @@ def test_a_class_that_is_not_there_is_refused() -> None:
 
 
 def test_the_work_apart_takes_json_and_gives_it(tmp_path: Path) -> None:
-    import msgspec
-
     fill(tmp_path, 40)
-    task = Task(str(tmp_path), NOW, DECISIONS_OLD)
+    keys = tmp_path.parent / f"{tmp_path.name}-keys"
+    keys.mkdir()
+    load_node_signer(keys, tmp_path, NODE)
+    task = Task(str(tmp_path), NOW, ALL_OLD, keys={NODE: str(keys / f"journal-{NODE}.key")})
     report = archive.work(msgspec.json.decode(msgspec.json.encode(task)), lambda done, of: None)
     assert report["compacted"]
     assert report["emptied"]
+    assert report["removed"]
 
 
 def test_duckdb_reaches_nothing_but_what_it_is_handed(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tests.kit.archive_world import NODE, SMALL, compact, decision, event, fill,
 from limen.core.clock import FakeClock
 from limen.core.errors import Invalid
 from limen.core.record import ERASED, EventRecord
-from limen.journal import raw, stored
+from limen.journal import compacted, raw, stored
 from limen.journal.frame import encode_frame
 from limen.journal.keys import Keys
 from limen.journal.query import DECISIONS, EVENTS, Query
@@ -123,6 +123,16 @@ def test_the_newest_come_first_with_their_outcomes(hot: Path, cold: Path) -> Non
     assert [hit.outcome for hit in search(cold, query) if isinstance(hit, Joined)] == [
         outcome(decision(number)) for number in (59, 58, 57)
     ]
+
+
+@pytest.mark.parametrize(
+    "text", ["PRIVATE-OF-BOB/1", "laptop-of-eve", 'User::"eve"', "ses_ada", "payroll", "10.0.1.", "nil"]
+)
+def test_text_that_is_not_among_the_newest_is_found_too(
+    hot: Path, cold: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compacted, "TEXT_NEAR", 2)
+    assert bool(both(hot, cold, Query(text=text, kinds=BOTH, limit=500))) is (text != "nil")
 
 
 @pytest.mark.parametrize("text", POISON)

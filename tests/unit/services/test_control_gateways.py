@@ -48,6 +48,7 @@ class Desk:
 
     def __init__(self, folder: Path, port: int, control: Control) -> None:
         self.folder, self.port, self.control = folder, port, control
+        self.erased: list[str] = []
         self.streams = [
             {"id": "a1", "subject": "ada", "session": "ses_1", "resource": "wiki", "opened_at": 5.0}
             | {"bytes_in": 1, "bytes_out": 2_500_000, "protocol": "websocket", "ip": "10.0.0.9"},
@@ -76,9 +77,14 @@ class Desk:
             self.streams = [one for one in self.streams if not fits(one, args)]
             return {"ended": before - len(self.streams)}
 
+        def erase(args: Mapping[str, Any]) -> dict[str, list[str]]:
+            self.erased.append(args["owner"])
+            return {"keys": []}
+
         return {
             "streams.list": lambda args: [one for one in self.streams if fits(one, args)],
             "streams.end": end,
+            "journal.erase": erase,
         }
 
 
@@ -169,6 +175,19 @@ def test_a_gateway_that_is_away_is_named_and_not_left_out(tmp_path: Path) -> Non
         assert [one["gateway"] for one in answer["unanswered"]] == ["gw2"]
         assert "gw2 did not answer" in (await desk.limen("stream", "list")).err
         assert (await desk.limen("stream", "show", "zz")).code == 1
+
+    drive(tmp_path, story)
+
+
+def test_an_erasure_reaches_gateways_and_names_those_that_are_away(tmp_path: Path) -> None:
+    async def story(desk: Desk, client: FeedClient) -> None:
+        made = await desk.limen("gateway", "token", "gw2", "--reason", "new site")
+        await desk.limen("gateway", "join", "--state", str(tmp_path / "gw2"), stdin=made.out)
+        await desk.limen("user", "add", "ada")
+        await desk.limen("user", "set", "ada", "--status", "ended")
+        erased = await desk.json("subject", "erase", "ada", "--reason", "asked for it")
+        assert erased["pending"] == ["gw2"]
+        assert desk.erased == ['User::"ada"']
 
     drive(tmp_path, story)
 

@@ -16,7 +16,9 @@ from limen.enforcement.envoy.filters import (
     by_leash,
     by_nobody,
 )
-from limen.enforcement.envoy.headers import DECISION_ID, FIRST_COOKIE, HTTP_VERSION, PEER, RAW_TOKEN, regex
+from limen.enforcement.envoy.headers import (
+    DECISION_ID, FIRST_COOKIE, HTTP_VERSION, PEER, RAW_TOKEN, WARNING, regex,
+)  # fmt: skip
 from limen.enforcement.envoy.service_hosts import refused_connect, service_host
 from limen.enforcement.envoy.settings import CONTROL_CLUSTER, EnvoySettings
 from limen.enforcement.envoy.typed import seconds, typed
@@ -80,8 +82,8 @@ def _routes(name: str, hosts: list[dict[str, Any]]) -> dict[str, Any]:
         name=name,
         virtual_hosts=hosts,
         ignore_port_in_host_matching=True,
-        # What an app says about decisions is not the gateway's word.
-        response_headers_to_remove=[DECISION_ID],
+        # What an app says about decisions is not the gateway's word. (The filters set theirs after this.)
+        response_headers_to_remove=[DECISION_ID, WARNING],
         most_specific_header_mutations_wins=True,
     )
 

@@ -24,7 +24,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class CursorFile:
-    """Keeps `Kept`, and the messages that the collector refuses."""
+    """Keeps `Kept`, and the places of the records that the collector refuses."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
@@ -56,11 +56,14 @@ class CursorFile:
         finally:
             os.close(folder)
 
-    def set_aside(self, body: bytes) -> None:
-        """Keep a message that the collector refuses, one a line, where people find it."""
+    def set_aside(self, record: str, why: str) -> None:
+        """Keep the place of a record that the collector refuses, one a line, where people find it.
+
+        Not what it says: here it would outlast its retention, and the key of whom it is about.
+        """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(self._refused, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(file, "ab") as out:
-            out.write(body + b"\n")
+            out.write(msgspec.json.encode({"record": record, "why": why}) + b"\n")
             out.flush()
             os.fsync(out.fileno())

@@ -1,5 +1,6 @@
 """Batches over HTTPS: JSON lines, or an array of OCSF events, by POST."""
 
+import asyncio
 import re
 import ssl
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from limen.core.secret import Secret
 from limen.services.sinks.ports import Away, Message, NotTaken
 
 TIMEOUT_S = 15.0
+ANSWER_MAX_S = 60.0  # from the first byte sent to the last that is read
+ANSWER_MAX_BYTES = 64 * 1024
 AFTER_MAX_S = 300.0
 CONTENT_REFUSED = frozenset({400, 413, 415, 422})
 """Answers that are about what was sent; others are about who, where and when, and are tried again."""
@@ -41,11 +44,15 @@ class HttpsSender:
         headers = {
             "Content-Type": self.content_type,
             "Idempotency-Key": idempotency_key(messages),
+            "Accept-Encoding": "identity",
             **self._headers,
         }
         host = httpx.URL(self._url).host
         try:
-            answer = await self._client.post(self._url, content=self.render(messages), headers=headers)
+            async with asyncio.timeout(ANSWER_MAX_S):
+                answer = await self._post(self.render(messages), headers)
+        except TimeoutError as error:
+            raise Away(f"{host} does not come to the end of its answer.") from error
         except httpx.HTTPError as error:
             raise Away(f"{host}: {error or type(error).__name__}") from error
         if answer.status_code in CONTENT_REFUSED:
@@ -53,6 +60,18 @@ class HttpsSender:
         if not answer.is_success:
             raise Away(f"{host} answers {answer.status_code}.", after_s=_after_s(answer))
         self.check(answer)
+
+    async def _post(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
+        """Return the answer with the beginning of its body, not unpacked: a collector may be in strange hands."""
+        async with self._client.stream("POST", self._url, content=body, headers=headers) as answer:
+            begun = b""
+            async for part in answer.aiter_raw():
+                begun += part
+                if len(begun) > ANSWER_MAX_BYTES:
+                    break
+            return httpx.Response(
+                answer.status_code, headers={"Retry-After": answer.headers.get("Retry-After", "")}, content=begun
+            )
 
     async def close(self) -> None:
         """Close the connections."""

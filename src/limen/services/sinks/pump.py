@@ -207,8 +207,7 @@ class Pump:
             await self._wait(error.message)
             return [chunk]
         self._refused_in_a_row += 1
-        (message,) = await asyncio.to_thread(self._encode, chunk)
-        await asyncio.to_thread(self._file.set_aside, message.body)
+        await asyncio.to_thread(self._file.set_aside, chunk[0].uid, spell_out(error.message))
         self._kept = msgspec.structs.replace(self._kept, refused=self._kept.refused + 1)
         log.error("sink.refused", sink=self.config.name, record=chunk[0].uid, why=error.message)
         return []
