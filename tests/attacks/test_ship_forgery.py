@@ -25,6 +25,7 @@ from limen.administrator.ship_source import Source
 from limen.administrator.ship_wire import (
     SHIP_LINE_MAX_BYTES,
     Batch,
+    Erased,
     Place,
     Places,
     ShipHello,
@@ -316,3 +317,21 @@ def test_a_path_is_no_boot() -> None:
         )
         with pytest.raises(Invalid):
             parse_from_shipper(line)
+
+
+def test_a_gateway_erases_nobody_whom_it_was_not_told_to_erase(tmp_path: Path) -> None:
+    """Else a thief makes all that it ever shipped unreadable, for good, by saying that it was erased."""
+
+    async def attack(rig: Rig, site: Site) -> None:
+        keys = Keys.open(rig.folder / "journal")
+        mine = keys.for_owner('User::"ada"')
+        keys.add("f" * 16, 'User::"grace"', bytes(64))
+        for owners in ((), ('User::"ada"', 'User::"grace"')):
+            line = render_line(Erased(owners, (mine.id, "f" * 16)))
+            assert bye_of(await speak(site, hello(), line)) == "KEY_FORGED"
+            rig.ships._penalties.clear()
+        assert Keys.open(rig.folder / "journal").find(mine.id) is not None
+        assert Keys.open(rig.folder / "journal").find("f" * 16) is not None
+        assert rig.events[-1].kind == "journal.refused"
+
+    on_the_wire(tmp_path, attack)

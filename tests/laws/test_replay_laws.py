@@ -154,6 +154,40 @@ def test_d6_replay_agrees(
             assert found == verdict, (record, lost.get(record.id))
 
 
+@MANY
+@given(
+    candidates(),
+    candidates(),
+    any_facts(),
+    st.sampled_from(HOSTS[:2]),
+    st.sampled_from(PATHS[:3]),
+    instants(),
+)
+def test_d6_a_base_is_what_the_candidate_is_compared_with(
+    base: Bundle, candidate: Bundle, about: Facts, host: str, path: str, at: float
+) -> None:
+    """Whatever was in force when it was recorded: a plan says what *it* changes, and nothing else."""
+    assert about.subject is not None
+    inputs = InputsRecord("in1", stable_inputs(_question(about), about, compile_policies(candidate)))
+    inputs = msgspec.json.decode(msgspec.json.encode(inputs), type=InputsRecord)
+    record = DecisionRecord(
+        id="0" * 32, at=at, node="n", point="gateway", verdict="allow", code="PERMITTED", bundle="another",
+        inputs="in1", action="read", resource=str(about.resource.root), subject=str(about.subject.root),
+        method="GET", host=host, path=path, ip=about.network.ip, age_s=1.0,
+    )  # fmt: skip
+    before, after = (expected(one, record, _clean(one, about, 1.0)) for one in (base, candidate))
+    for one, changes in ((base, False), (candidate, before != after)):
+        replay = Replay(one, base=base)
+        replay.feed(inputs)
+        replay.feed(record)
+        assert bool(replay.report().differences) == changes
+        assert bool(replay.report().losers) == (changes and after == "deny" and _steps(replay) == 0)
+
+
+def _steps(replay: Replay) -> int:
+    return len(replay.report().steppers)
+
+
 def _clean(candidate: Bundle, about: Facts, age_s: float) -> Facts:
     """The facts as the candidate's schema lets a gateway have them."""
     declared = candidate.catalogue.attribute_types

@@ -67,12 +67,15 @@ def follow_apart(work: str, job: Any, *, asked: bool = True) -> Iterator[Step | 
         LimenError: what the work raised.
         Unavailable: the child died, or as many as may are at work (`COMPUTING_BUSY`).
     """
-    with _seat() if asked else nullcontext(), subprocess.Popen(  # noqa: S603  this same program
-        (sys.executable, "-m", __name__, work),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C is for whoever asked, which then ends this
-    ) as child:
+    with (
+        _seat() if asked else nullcontext(),
+        subprocess.Popen(  # noqa: S603  this same program
+            (sys.executable, "-m", __name__, work),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C is for whoever asked, which then ends this
+        ) as child,
+    ):
         assert child.stdin is not None and child.stdout is not None
         try:
             with child.stdin as given:

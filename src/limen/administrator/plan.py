@@ -140,12 +140,12 @@ class Planner:
             )
             plan = yield from _apart(job)
             if replay and not plan.refused:
-                report = yield from self._replay(files, since)
+                report = yield from self._replay(job, since)
                 plan = msgspec.structs.replace(plan, replay=report)
             yield plan
 
-    def _replay(self, files: Mapping[str, str], since: Instant | None) -> Generator[Step, None, Report]:
-        replaying = follow_replay(self._journal_root, files, since)
+    def _replay(self, job: Job, since: Instant | None) -> Generator[Step, None, Report]:
+        replaying = follow_replay(self._journal_root, job.files, since, job.base)
         with closing(cast("Generator[Progress | Report]", replaying)) as messages:
             for message in messages:
                 if isinstance(message, Report):

@@ -41,7 +41,8 @@ def run(job: Job, tell: Tell) -> Report:
     """
     candidate = None if job.files is None else parse_bundle(job.files)
     tell(0, 0)
-    replay = Replay(candidate, since=job.since)
+    base = None if job.base is None else parse_bundle(job.base)
+    replay = Replay(candidate, base=base, since=job.since)
     root = Path(job.journal)
     reader = JournalReader(root)
     began = told = time.monotonic()

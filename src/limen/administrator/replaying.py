@@ -16,11 +16,15 @@ WORK = "limen.administrator.replay_worker:work"
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What is to be replayed. `files` None: each decision under its own bundle."""
+    """What is to be replayed. `files` None: each decision under its own bundle.
+
+    `base` is the bundle that these files are compared with; None is what was recorded.
+    """
 
     journal: str
     files: Mapping[str, str] | None = None
     since: Instant | None = None
+    base: Mapping[str, str] | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True, tag="refused"):
@@ -63,14 +67,19 @@ def replay(
 
 
 def follow_replay(
-    journal_root: Path, files: Mapping[str, str] | None = None, since: Instant | None = None
+    journal_root: Path,
+    files: Mapping[str, str] | None = None,
+    since: Instant | None = None,
+    base: Mapping[str, str] | None = None,
 ) -> Iterator[Progress | Report]:
     """Yield how far the replay is, and its report at last. Closing the iterator ends the child.
+
+    With `base`, the differences are those between the two bundles, whatever was in force at the time.
 
     Raises:
         BundleRefused, Unavailable: as `replay`.
     """
-    job = msgspec.to_builtins(Job(str(journal_root), files, since))
+    job = msgspec.to_builtins(Job(str(journal_root), files, since, base))
     for message in follow_apart(WORK, job):
         if isinstance(message, Step):
             yield Progress(message.done, message.done / message.of if message.of else 0.0)

@@ -12,7 +12,6 @@ from limen.journal.merkle import Frontier
 from limen.journal.records import KIND_OF, decode_payload
 from limen.journal.segments import Seal, SegmentHeader
 
-
 INSTANT_MAX = 253_402_300_799  # the end of the year 9999
 NUMBER_MAX = 2**63 - 1
 
@@ -59,13 +58,15 @@ def verify_record(kind: int, position: int, payload: bytes, nodes: Collection[st
     if getattr(record, "node", None) not in (None, *nodes):
         raise Alarm("A record names another node.", code="JOURNAL_FORGED", position=position)
     if isinstance(record, BundleRecord) and bundle_id(record.files) != record.id:
-        raise Alarm("A bundle is of another content than its name says.", code="JOURNAL_FORGED", position=position)
+        raise Alarm(
+            "A bundle is of another content than its name says.", code="JOURNAL_FORGED", position=position
+        )
     if not all(_can_be(name, getattr(record, name)) for name in record.__struct_fields__):
         raise Alarm("A record holds a number that none can.", code="JOURNAL_INVALID", position=position)
 
 
 def _can_be(name: str, value: object) -> bool:
-    """Whether a calendar, a table and a collector can take a number: one that none can would stop them all."""
+    """Whether a calendar, a table and a collector can take a number: one that cannot stops them all."""
     if not isinstance(value, int | float):
         return True
     return 0 <= value <= (INSTANT_MAX if name == "at" else NUMBER_MAX)

@@ -90,6 +90,8 @@ def _derive(found: Found) -> tuple[dict[str, Any] | None, str, list[str]]:
         return None, "The engine was not asked: the answer needed no policy.", []
     if found.inputs is None or found.bundle is None:
         return None, "Its inputs are no longer in the journal.", []
+    if "resource" not in found.inputs.facts:
+        return None, "What was known of this person was erased.", []
     try:
         bundle = parse_bundle(found.bundle.files)
     except LimenError as error:

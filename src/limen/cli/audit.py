@@ -11,7 +11,14 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from limen.cli.output import (
-    JsonOption, StateOption, err, out, print_json, print_rows, printable, render_instant,
+    JsonOption,
+    StateOption,
+    err,
+    out,
+    print_json,
+    print_rows,
+    printable,
+    render_instant,
 )  # fmt: skip
 from limen.core.errors import Invalid, NotFound
 

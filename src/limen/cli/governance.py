@@ -6,7 +6,17 @@ from typing import Annotated, Any
 import typer
 
 from limen.cli.decisions import parse_duration
-from limen.cli.output import JsonOption, StateOption, connect, err, out, print_json, print_rows
+from limen.cli.output import (
+    JsonOption,
+    StateOption,
+    connect,
+    err,
+    out,
+    print_json,
+    print_rows,
+    render_instant,
+    write_private,
+)
 from limen.core.errors import LimenError
 
 friction_app = typer.Typer(no_args_is_help=True, help="Friction: what access control costs people.")
@@ -69,7 +79,7 @@ def least_privilege(
     unused_for_s = parse_duration(unused_for, "--unused-for")
     found = _outcome(state, f"/v1/least-privilege?unused_for_s={unused_for_s}")
     if diff is not None:
-        diff.write_text(found["diff"])
+        write_private(diff, found["diff"])
     if as_json:
         print_json(found)
         return
@@ -80,9 +90,11 @@ def _print_proposal(found: dict[str, Any], period: str, diff: Path | None) -> No
     print_rows(found["unused"], UNUSED_COLUMNS, as_json=False, empty="Everything that is granted was used.")
     if found["diff"] and diff is None:
         out.print("\n" + found["diff"], markup=False)
+    begins = "there is no record" if found["since"] is None else render_instant(found["since"])
     out.print(
         f"\nReplayed over {period}: {found['decisions']} allowed decisions, {found['uses']} distinct; "
-        f"{len(found['losers'])} would be denied.",
+        f"{len(found['losers'])} would be denied. The record begins: {begins}. What is used more seldom than "
+        "that is proposed to go as well.",
         markup=False,
     )
     for line in (*found["losers"], *found["notes"]):

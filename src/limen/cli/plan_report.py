@@ -77,7 +77,7 @@ def render_markdown(plan: Plan) -> str:
     for row in who_can["rows"][:ROWS_MAX]:
         what = f"**{WORDS[row['effect']]}**" if row["effect"] in BAD else WORDS[row["effect"]]
         cells = (
-            what + _plain(_terms(row)),
+            f"{what} {_plain(_terms(row).strip())}".rstrip(),
             str(row["count"]),
             _plain(row["action"]),
             _code(_listed(row["resources"])),
@@ -113,10 +113,14 @@ def _replay(report: Mapping[str, Any] | None) -> Iterator[str]:
         by = ", ".join(one["after"]["policies"]) or one["after"]["code"]
         yield (
             f"  {one['times']:>6}× {EFFECTS.get(one['effect'], one['effect'])}: {one['after']['action']} "
-            f"{one['after']['resource']}: {len(one['who'])} people: {who} ({by})"
+            f"{one['after']['resource']}: {_counted(len(one['who']))}: {who} ({by})"
         )
     for one in report["underived"]:
         yield f"  {one['times']:>6}× not known: {one['sentence']}"
+
+
+def _counted(people: int) -> str:
+    return "1 person" if people == 1 else f"{people} people"
 
 
 def _terms(row: Mapping[str, Any]) -> str:

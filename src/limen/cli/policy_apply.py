@@ -22,6 +22,7 @@ from limen.cli.output import (
     print_finding,
     print_json,
     print_rows,
+    printable,
 )
 from limen.core.errors import Invalid, LimenError, NotFound, Refused
 
@@ -144,7 +145,7 @@ def approve(
         raise typer.Exit(REFUSED)
     if not as_json:
         why = proposal["reason"] or "no reason given"
-        out.print(f"Proposed by {proposal['actor']}: {why}.", markup=False)
+        out.print(printable(f"Proposed by {proposal['actor']}: {why}."), markup=False)
     agree(found, yes=yes, as_json=as_json)
     answer = client.post(f"/v1/policy/proposals/{proposal['bundle']}/approve", {"reason": reason})
     print_applied(answer, as_json=as_json)
@@ -192,7 +193,7 @@ def print_plan(found: Mapping[str, Any], shown: Format) -> None:
     for finding in (*found["refused"], *found["findings"]):
         print_finding(finding)
     for line in plan_report.render_text(found):
-        out.print(line, markup=False)
+        out.print(printable(line), markup=False)  # whoever proposed it wrote some of this
 
 
 def agree(found: Mapping[str, Any], *, yes: bool, as_json: bool) -> None:

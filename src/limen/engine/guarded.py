@@ -1,8 +1,8 @@
 """What the guardrails of a bundle bind, and whether another bundle would bind it otherwise.
 
 Where a guardrail needs a second approver, so does whatever would take something from under it: another text
-of it, another name, a label that it reaches a resource by, a public route, a mode that does not enforce, another
-door to the same upstream.
+of it, another name, a label that it reaches a resource by, a public route, a mode that does not enforce,
+another door to the same upstream.
 
 Laws:
     U1 same: entitlements, tests, and what no guardrail of the first bundle binds may differ in silence.

@@ -2,7 +2,7 @@
 
 Two kinds. Under *its own* bundle each decision must come out as it was recorded: any difference is an
 error. Under a *candidate* the stored facts are rebased (`limen.engine.replay_inputs`), and differences are
-what one wants to know.
+what one wants to know: from what was recorded, or, given a *base*, from what that bundle would say today.
 """
 
 from collections.abc import Mapping
@@ -48,14 +48,21 @@ class Replay:
 
     Args:
         candidate: the other bundle; None derives each decision under its own.
+        base: what the candidate is compared with; None is what was recorded.
         since: decisions before it do not count; their inputs may be needed all the same.
         tally: what was counted before, to go on with.
     """
 
     def __init__(
-        self, candidate: Bundle | None, *, since: Instant | None = None, tally: Tally | None = None
+        self,
+        candidate: Bundle | None,
+        *,
+        base: Bundle | None = None,
+        since: Instant | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._candidate = None if candidate is None else make_world(candidate)
+        self._base = None if base is None else make_world(base)
         self._since = since
         self._counting = Counting(tally)
         self._tally = self._counting.tally
@@ -63,6 +70,7 @@ class Replay:
         self._inputs: dict[str, Facts | str] = {}
         self._used: set[str] = set()
         self._cases: dict[tuple[str, Standing], Case] = {}
+        self._base_cases: dict[tuple[str, Standing], Case] = {}
         self._worlds: dict[str, World | str] = {}
         self._sides: dict[tuple[Any, ...], Side] = {}
         self._files: dict[str, Mapping[str, str]] = {}
@@ -154,7 +162,7 @@ class Replay:
         if self._candidate is None:
             self._verify(record, answer, standing, facts)
         else:
-            self._compare(record, answer, case)
+            self._compare(record, answer, case, facts)
 
     def _new_case(self, key: tuple[str, Standing], facts: Facts, world: World) -> Case:
         standing = key[1]
@@ -179,17 +187,21 @@ class Replay:
 
     # --- another bundle ----------------------------------------------------------------------------
 
-    def _compare(self, record: DecisionRecord, answer: Answer, case: Case) -> None:
+    def _compare(self, record: DecisionRecord, answer: Answer, case: Case, facts: Facts) -> None:
         after = answer.side
         said = record.would_be or record.verdict
         if record.bundle == answer.decision.bundle and not agrees(record, answer.decision):
             self._counting.mismatch(
                 Mismatch(record.id, "verdict", f"{said} {record.code}", f"{after.verdict} {after.code}")
             )
-        if said == after.verdict and record.verdict == after.enforced:
+        recorded = self._base is None or record.bundle == self._base.bundle
+        if recorded and said == after.verdict and record.verdict == after.enforced:
             self._tally.same += 1
             return
-        before = self._before(record)
+        before = self._before(record, facts)
+        if (before.verdict, before.enforced) == (after.verdict, after.enforced):
+            self._tally.same += 1
+            return
         effect = effect_of(before, after)
         assert effect is not None, "sides that differ have an effect"
         remedies: tuple[str, ...] = ()
@@ -206,7 +218,7 @@ class Replay:
         if self._candidate is None:
             self._counting.mismatch(Mismatch(record.id, "resource", record.resource, code.value))
             return
-        before = self._before(record)
+        before = self._before(record, facts)
         effect = effect_of(before, after)
         if effect is None:
             self._tally.same += 1
@@ -231,10 +243,10 @@ class Replay:
         self._tally.derived += 1
         let_in = record.code == Code.NO_SESSION and record.verdict == Verdict.ALLOW
         after = nobodys_side(standing, let_in=let_in)
-        before = self._before(record)
         if self._candidate is None:
             self._verify_anonymous(record, after)
             return
+        before = self._before(record, None)
         effect = effect_of(before, after)
         if effect is None:
             self._tally.same += 1
@@ -251,7 +263,33 @@ class Replay:
 
     # --- counting ----------------------------------------------------------------------------------
 
-    def _before(self, record: DecisionRecord) -> Side:
+    def _before(self, record: DecisionRecord, facts: Facts | None) -> Side:
+        """Return the side that the candidate's is compared with."""
+        if self._base is not None and record.bundle != self._base.bundle:
+            return self._under_base(record, facts, self._base)
+        return self._recorded(record)
+
+    def _under_base(self, record: DecisionRecord, facts: Facts | None, base: World) -> Side:
+        if record.host:
+            standing = base.places.find(record.method, record.host, record.path)
+        else:
+            assert facts is not None, "without a host there are inputs"
+            standing = base.places.named(facts.resource.root, record.action)
+        if isinstance(standing, Code):
+            return refused_side(record, standing)
+        if facts is None:
+            let_in = record.code == Code.NO_SESSION and record.verdict == Verdict.ALLOW
+            return nobodys_side(standing, let_in=let_in)
+        key = (record.inputs, standing)
+        case = self._base_cases.get(key)
+        if case is None:
+            if len(self._base_cases) >= CASES_MAX:
+                self._base_cases.clear()
+            rebased = base.rebase.facts(facts, standing.resource, standing.staleness_max_s)
+            case = self._base_cases[key] = Case(base, standing, rebased)
+        return case.answer(record).side
+
+    def _recorded(self, record: DecisionRecord) -> Side:
         key = (
             *(record.resource, record.action, record.verdict, record.would_be),
             *(record.code, record.policies, record.mode),

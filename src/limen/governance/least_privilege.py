@@ -63,6 +63,7 @@ class Proposal(msgspec.Struct, frozen=True):
         diff: the change of its text.
         uses, decisions: distinct uses, and the decisions that they stand for.
         losers: uses that the proposal would deny (law G1: none).
+        since: of the oldest decision that was read; what nobody did before it is not known.
         failed_tests: tests of the bundle that speak for access which nobody used.
         notes: what could not be known or edited.
     """
@@ -72,6 +73,7 @@ class Proposal(msgspec.Struct, frozen=True):
     diff: str
     uses: int
     decisions: int
+    since: Instant | None = None
     losers: tuple[str, ...] = ()
     failed_tests: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -115,6 +117,7 @@ def propose(
         unified_diff(bundle.files, candidate.files),
         len(asked),
         sum(one.use.count for one in asked),
+        uses.first_at,
         losers,
         tuple(result.name for result in results if not result.passed),
         tuple(kept_notes),

@@ -29,6 +29,7 @@ class Uses(msgspec.Struct):
     Attributes:
         inputs: stored facts by their id, of all uses.
         seen: last decision of each subject, allowed or not.
+        first_at: of the oldest decision in the period.
         lost: allowed decisions whose inputs are gone (erased, or removed by retention).
     """
 
@@ -37,6 +38,7 @@ class Uses(msgspec.Struct):
     seen: Mapping[str, Instant]
     records: int = 0
     lost: int = 0
+    first_at: Instant | None = None
 
 
 def collect_uses(records: Iterable[Record], since: Instant) -> Uses:
@@ -44,12 +46,13 @@ def collect_uses(records: Iterable[Record], since: Instant) -> Uses:
     found: dict[tuple[str, str, str, tuple[str, ...], str], Use] = {}
     inputs: dict[str, Mapping[str, Any]] = {}
     seen: dict[str, Instant] = {}
-    total = 0
+    total, first_at = 0, None
     for record in records:
         if isinstance(record, InputsRecord):
             inputs[record.id] = record.facts
         elif isinstance(record, DecisionRecord) and record.at >= since:
             total += 1
+            first_at = record.at if first_at is None else min(first_at, record.at)
             if record.subject is not None:
                 seen[record.subject] = max(seen.get(record.subject, 0.0), record.at)
             if is_use(record):
@@ -57,7 +60,9 @@ def collect_uses(records: Iterable[Record], since: Instant) -> Uses:
     lost = sum(use.count for use in found.values() if not _has_facts(inputs.get(use.sample.inputs)))
     kept = tuple(use for use in found.values() if _has_facts(inputs.get(use.sample.inputs)))
     wanted = {use.sample.inputs for use in kept}
-    return Uses(kept, {key: facts for key, facts in inputs.items() if key in wanted}, seen, total, lost)
+    return Uses(
+        kept, {key: facts for key, facts in inputs.items() if key in wanted}, seen, total, lost, first_at
+    )
 
 
 def is_use(record: DecisionRecord) -> bool:

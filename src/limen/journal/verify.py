@@ -128,7 +128,7 @@ def _gone_behind(node: str, statements: Statements, names: Sequence[SegmentName]
     if statements.removed <= newest or (names and header is None):
         return []
     boot, position = statements.removed
-    text = f"Everything before record {position} is stated as removed, and nothing of what came then is there."
+    text = f"Everything before record {position} is stated as removed, and nothing that came then is there."
     return [Doubt(node, Problem.BOOT_GONE, text, boot, 0, position)]
 
 

@@ -117,6 +117,7 @@ class Control:
             state,
             self._store,
             self._clock,
+            node=NODE,
             note=self._note,
             catalogue=lambda: self._authority.active().catalogue,
             secret=self._secret,

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from limen.administrator.apart import run_apart
 from limen.administrator.countersign import Countersigner
+from limen.administrator.holds import tell_holds
 from limen.administrator.ledger import EventSink
 from limen.core.catalogue import Catalogue, JournalConfig
 from limen.core.clock import Clock
@@ -43,12 +44,15 @@ class JournalCare:
         store: Store,
         clock: Clock,
         *,
+        node: str,
         note: EventSink,
         catalogue: Callable[[], Catalogue],
         secret: Callable[[str], Secret[str]],
         registry: CollectorRegistry,
     ) -> None:
         self._state, self._clock, self._catalogue = state, clock, catalogue
+        self._note, self._node = note, node
+        tell_holds(store, state.journal)
         self.sinks = Sinks(state.journal, state.root, lambda: catalogue().exports, secret, registry)
         self.shadow = ShadowHost(state, store)
         self._countersigner = Countersigner(

@@ -17,7 +17,13 @@ from limen.enforcement.envoy.filters import (
     by_nobody,
 )
 from limen.enforcement.envoy.headers import (
-    DECISION_ID, FIRST_COOKIE, HTTP_VERSION, PEER, RAW_TOKEN, WARNING, regex,
+    DECISION_ID,
+    FIRST_COOKIE,
+    HTTP_VERSION,
+    PEER,
+    RAW_TOKEN,
+    WARNING,
+    regex,
 )  # fmt: skip
 from limen.enforcement.envoy.service_hosts import refused_connect, service_host
 from limen.enforcement.envoy.settings import CONTROL_CLUSTER, EnvoySettings

@@ -69,7 +69,6 @@ KINDS: Mapping[str, Shape] = {
     "person.ended": Shape(_ACCOUNT, _DISABLE, _PERSON),
     "person.quarantined": Shape(_ACCOUNT, _LOCK, _PERSON, severity=MEDIUM),
     "person.released": Shape(_ACCOUNT, _UNLOCK, _PERSON),
-    "person.erased": Shape(_ACCOUNT, _ACCOUNT_DELETE, _PERSON),
     "authenticator.added": Shape(_ACCOUNT, _MFA_ENABLE, _PERSON),
     "authenticator.removed": Shape(_ACCOUNT, _MFA_DISABLE, _PERSON),
     "enrolment.link_made": Shape(_ACCOUNT, _RESET, _PERSON),
@@ -96,6 +95,10 @@ KINDS: Mapping[str, Shape] = {
     "streams.end_asked": Shape(_ENTITY, _UPDATE, entity="streams", target=_PERSON),
     "streams.reassessed": Shape(_ENTITY, _UPDATE, entity="streams"),
     "journal.loss": Shape(OcsfClass.DETECTION_FINDING, _CREATE, severity=CRITICAL),
+    "journal.key_trusted": Shape(_ENTITY, _ENROLL, entity="journal"),
+    "journal.drained": Shape(_ENTITY, _UPDATE, entity="journal"),
+    "journal.retention": Shape(_ENTITY, _DELETE, entity="journal"),
+    "subject.erased": Shape(_ACCOUNT, _ACCOUNT_DELETE, _PERSON),
 }
 
 FAMILIES: Mapping[str, Shape] = {
@@ -118,6 +121,7 @@ FAMILIES: Mapping[str, Shape] = {
     "complaint": Shape(_ENTITY, OTHER, entity="complaint"),
     "hold": Shape(_ENTITY, OTHER, _PERSON, entity="legal hold"),
     "audit": Shape(_ENTITY, _READ, _PERSON, entity="journal"),
+    "data": Shape(_ENTITY, _READ, _PERSON, entity="records"),
     "workload": Shape(_ENTITY, OTHER, entity="workload"),
     "secret": Shape(_ENTITY, OTHER, entity="secret"),
     "gateway": Shape(_ENTITY, OTHER, entity="gateway"),

@@ -35,6 +35,7 @@ def write_parquet(rows: Iterable[Row], file: Path) -> None:
                 )
         except duckdb.Error as error:
             raise Invalid(f"{file} could not be written: {error}", remedy="Use --format jsonl.") from error
+        made.chmod(0o600)
         made.replace(file)
 
 

@@ -62,7 +62,7 @@ class HttpsSender:
         self.check(answer)
 
     async def _post(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
-        """Return the answer with the beginning of its body, not unpacked: a collector may be in strange hands."""
+        """Return the answer with the beginning of its body, not unpacked: who sent it may be anybody."""
         async with self._client.stream("POST", self._url, content=body, headers=headers) as answer:
             begun = b""
             async for part in answer.aiter_raw():
@@ -70,7 +70,9 @@ class HttpsSender:
                 if len(begun) > ANSWER_MAX_BYTES:
                     break
             return httpx.Response(
-                answer.status_code, headers={"Retry-After": answer.headers.get("Retry-After", "")}, content=begun
+                answer.status_code,
+                headers={"Retry-After": answer.headers.get("Retry-After", "")},
+                content=begun,
             )
 
     async def close(self) -> None:
