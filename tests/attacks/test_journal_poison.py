@@ -4,20 +4,26 @@ import json
 import math
 import secrets
 import zlib
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
 import pytest
+from replay_world import Person, Traffic, Visit
 from ship_world import NODE, decision, open_journal
 
 from limen.administrator.recording import Recorder
 from limen.administrator.ship_checks import Alarm, verify_record
 from limen.core.decision import AccessRequest, Code, Decision, Verdict
+from limen.core.entities import Closure
 from limen.core.errors import Conflict, Invalid
 from limen.core.ids import DecisionId, EntityRef, new_decision_id
 from limen.core.record import BundleRecord, DecisionRecord, EventRecord, InputsRecord, OutcomeRecord, Record
-from limen.engine.bundle import bundle_id
+from limen.engine.bundle import bundle_id, parse_bundle
+from limen.engine.replay_inputs import digest_of
+from limen.engine.replay_run import Replay
 from limen.journal.follow import Follower
 from limen.journal.frame import PAYLOAD_BYTES_MAX, Kind
 from limen.journal.keys import Keys
@@ -26,6 +32,11 @@ from limen.journal.reader import JournalReader
 from limen.journal.records import KIND_OF, decode_payload, encode_record
 from limen.journal.search import search
 
+YAML = """
+domain: limen.test
+apps:
+  wiki: {upstream: "http://127.0.0.1:1", allow: [group:staff]}
+"""
 KEY, OWNER = "0" * 16, 'User::"eve"'
 DEEP = b"[" * 50_000 + b"]" * 50_000
 
@@ -126,7 +137,7 @@ def test_a_bundle_under_the_name_of_another_does_not_come_in() -> None:
 
 @pytest.mark.parametrize("age_s", [math.inf, math.nan, 1e300])
 def test_facts_that_nobody_ever_confirmed_leave_a_record_that_can_be_read(age_s: float) -> None:
-    """JSON has no infinity: such a record was lost to all readers, and control took an honest gateway for a liar."""
+    """JSON has no infinity: none could read such a record, and control took an honest gateway for a liar."""
     request = AccessRequest(DecisionId("0" * 32), 1.0, None, "read", EntityRef("App", "wiki"))
     recorder = Recorder(None, NODE, lambda *_: {}, point="gateway")  # type: ignore[arg-type]
     stale = Decision(Verdict.DENY, Code.STATE_STALE)
@@ -148,3 +159,66 @@ def test_a_decision_of_another_nodes_id_shadows_nobody(tmp_path: Path) -> None:
     with pytest.raises(Conflict) as refused:
         JournalReader(tmp_path).find(true.id)
     assert "honest and liar" in refused.value.message
+
+
+JUNK: tuple[Any, ...] = (
+    None,
+    5,
+    "x",
+    [],
+    {},
+    [1],
+    {"a": 1},
+    True,
+    -1,
+    1e308,
+    2**70,
+    {"__entity": 5},
+    "9" * 400,
+)
+
+
+def spoilt(facts: Any, random: Random) -> Any:
+    """Return facts with something in them replaced, whose digests are right again."""
+    made = msgspec.json.decode(msgspec.json.encode(facts))
+    part: Any = made
+    while isinstance(part, dict | list) and part:
+        key = random.choice(list(part) if isinstance(part, dict) else range(len(part)))
+        if random.random() < 0.3 or not isinstance(part[key], dict | list):
+            part[key] = random.choice(JUNK)
+            break
+        part = part[key]
+    for name in ("subject", "resource"):
+        with suppress(Exception):  # what is spoilt may have none
+            closure = msgspec.convert(made[name], Closure)
+            made[name]["digest"] = digest_of(closure)
+    return made
+
+
+def test_no_facts_of_whatever_form_end_a_replay() -> None:
+    files = {"limen.yaml": YAML}
+    traffic = Traffic(files, (Person("ada", ("staff",)), Person("eve", ())))
+    traffic.drive([Visit("ada", "wiki"), Visit("eve", "wiki")])
+    records, random = traffic.records(), Random(4)
+    for _ in range(100):
+        for candidate in (None, parse_bundle(files)):
+            replay = Replay(candidate)
+            for record in records:
+                spoil = isinstance(record, InputsRecord)
+                replay.feed(InputsRecord(record.id, spoilt(record.facts, random)) if spoil else record)
+            assert replay.report().decisions == 2
+
+
+def test_nobodys_facts_stand_for_somebody_elses_by_the_name_of_their_digest() -> None:
+    """Else a gateway hides from `limen policy plan` and the shadow whom a candidate shuts out."""
+    files = {"limen.yaml": YAML}
+    traffic = Traffic(files, (Person("ada", ("staff",)), Person("eve", ())))
+    traffic.drive([Visit("ada", "wiki"), Visit("eve", "wiki")])
+    records = traffic.records()
+    ada, eve = (record.facts for record in records if isinstance(record, InputsRecord))
+    forged = {**eve, "subject": {**ada["subject"], "digest": eve["subject"]["digest"]}}
+    replay = Replay(parse_bundle(files))
+    for record in (InputsRecord("forged", forged), *records):
+        replay.feed(record)
+    report = replay.report()
+    assert (report.same, report.mismatches) == (2, ())

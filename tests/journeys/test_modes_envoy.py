@@ -41,6 +41,7 @@ class Echo(BaseHTTPRequestHandler):
                 return
         body = json.dumps(dict(self.headers.items())).encode()
         self.send_response(200)
+        self.send_header("limen-warning", "an app's own words")  # never the gateway's: it must not arrive
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -173,7 +174,7 @@ def test_warn_tells_once_a_day_and_clients_by_a_header(rollout: Rollout, ada: Fo
     assert again.status_code == 200
     got = {name.lower(): value for name, value in again.json().items()}
     assert "limen-warning" not in got and "__Host-limen" not in got.get("cookie", "")
-    told = again.headers["limen-warning"]
+    (told,) = again.headers.get_list("limen-warning")
     assert told.startswith(f"would-deny; code=NO_PERMIT; from={SOON}; decision=")
     assert told.rpartition("=")[2] == rollout.records(subject="ada")[-1]["id"]
     assert ada.http.get(f"{rollout.url}/x", headers=SCRIPT).headers["limen-warning"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from attack_wire import eventually
+from cli_rig import run
 from joined_rig import DOMAIN, NODE, READY_S, Site, ending, joined
 
 from limen.api.client import AdminClient
@@ -72,9 +73,9 @@ def every_reader_sees_them(site: Site) -> None:
     assert eventually(lambda: admin.get("/v1/shadow/report")["differences"], READY_S)
     (found,) = admin.get("/v1/shadow/report")["differences"]
     assert (found["effect"], found["times"]) == ("sign_in", 1)
-    verified = site.limen("audit", "verify", "--json", "--state", str(site.control.root))
-    assert verified.returncode == 0, verified.stdout
-    assert f"{NODE}-a" in {node["node"] for node in json.loads(verified.stdout)["nodes"]}
+    verified = run("audit", "verify", "--json", "--state", str(site.control.root))
+    assert verified.code == 0, verified
+    assert f"{NODE}-a" in {node["node"] for node in json.loads(verified.out)["nodes"]}
 
 
 def an_erasure_reaches_the_gateway(site: Site) -> None:

@@ -21,7 +21,7 @@ from limen.engine.replay import stable_inputs
 from limen.engine.replay_run import Replay
 from limen.engine.schema import cedar_schema
 
-MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 _LABELS = st.sampled_from(((), ("phi",), ("phi", "pii")))
 _SEGMENTS = st.sampled_from((None, "prod", "prod-data"))

@@ -4,7 +4,6 @@
 may die at any moment, and the other one goes on.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +12,7 @@ import msgspec
 
 from limen.core.ids import Instant
 from limen.engine.replay_tally import Tally
+from limen.journal.private_file import write_private
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def read_candidate(folder: Path) -> Candidate | None:
 
 def write_candidate(folder: Path, candidate: Candidate) -> None:
     """Hand over a candidate."""
-    _write(folder / CANDIDATE, msgspec.json.encode(candidate))
+    write_private(folder / CANDIDATE, msgspec.json.encode(candidate))
 
 
 def read_state(folder: Path, candidate: Candidate) -> ShadowState | None:
@@ -76,7 +76,7 @@ def read_state(folder: Path, candidate: Candidate) -> ShadowState | None:
 
 def write_state(folder: Path, state: ShadowState) -> None:
     """Keep how far the shadow is."""
-    _write(folder / STATE, msgspec.json.encode(state))
+    write_private(folder / STATE, msgspec.json.encode(state))
 
 
 def forget(folder: Path) -> None:
@@ -91,13 +91,3 @@ def _read(path: Path, kind: type[T]) -> T | None:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    draft = path.with_suffix(".new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

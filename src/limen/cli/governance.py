@@ -15,7 +15,6 @@ from limen.cli.output import (
     print_json,
     print_rows,
     render_instant,
-    write_private,
 )
 from limen.core.errors import LimenError
 
@@ -79,7 +78,9 @@ def least_privilege(
     unused_for_s = parse_duration(unused_for, "--unused-for")
     found = _outcome(state, f"/v1/least-privilege?unused_for_s={unused_for_s}")
     if diff is not None:
-        write_private(diff, found["diff"])
+        from limen.journal.private_file import write_private
+
+        write_private(diff, found["diff"].encode())
     if as_json:
         print_json(found)
         return

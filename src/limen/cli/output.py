@@ -1,9 +1,7 @@
 """How commands print: a table for people, JSON for programs, one sentence with a remedy for errors."""
 
 import json
-import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -58,19 +56,6 @@ def print_json(value: Any) -> None:
 def print_line(value: Any) -> None:
     """Print one JSON value on one line, as part of a stream."""
     typer.echo(_escape_c1(json.dumps(value, ensure_ascii=False, default=str)))
-
-
-def write_private(file: Path, text: str) -> None:
-    """Write a file that names people: readable to its owner alone, whole or not there."""
-    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(
-            os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-        ) as written:
-            written.write(text)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def print_rows(

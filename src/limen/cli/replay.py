@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from limen.cli.output import JsonOption, StateOption, connect, err, out, print_json, write_private
+from limen.cli.output import JsonOption, StateOption, connect, err, out, print_json
 from limen.core.errors import Invalid, LimenError
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ def show_report(report: "Report", *, as_json: bool, html: Path | None, title: st
     from limen.cli import replay_render
 
     if html is not None:
-        write_private(html, replay_render.html(report, title))
+        from limen.journal.private_file import write_private
+
+        write_private(html, replay_render.html(report, title).encode())
         err.print(f"Written to {html}.", markup=False)
     if as_json:
         import msgspec

@@ -14,6 +14,7 @@ from limen.core.catalogue import CEDAR_TYPES
 from limen.core.decision import DeviceFacts, Facts, Grant, Network, SessionFacts
 from limen.core.entities import Closure, Entity, close_entity
 from limen.core.ids import EntityRef
+from limen.core.record import ERASED
 
 CLOSURES_MAX = 262_144  # subjects and resources at their versions that are kept parsed
 
@@ -26,21 +27,24 @@ class Inputs:
     """Parses stored inputs. Closures that repeat are one object.
 
     Args:
-        verify: compare each closure with its digest; needed where nothing else would notice a change.
+        verify: compare each closure with its digest each time; needed where nothing else would notice a
+            change. Else once: so that nobody's facts stand for somebody else's by their digest.
     """
 
     def __init__(self, *, verify: bool) -> None:
         self._verify = verify
         self._closures: dict[str, Closure] = {}
+        self._lacking = False  # the inputs that are parsed now are erased in part
         self.attributes: set[str] = set()  # names that any stored person has
 
     def parse(self, stored: Mapping[str, Any]) -> Facts | str:
         """Return the facts, with the network's address left open; or why there are none."""
         if "resource" not in stored:
             return ERASED_INPUTS
+        self._lacking = ERASED in stored
         try:
             return self._parse(stored)
-        except (msgspec.ValidationError, KeyError, TypeError, AttributeError):
+        except (msgspec.ValidationError, KeyError, TypeError, AttributeError, RecursionError):
             return UNREADABLE_INPUTS
         except ValueError:
             return CHANGED_INPUTS
@@ -64,7 +68,9 @@ class Inputs:
         found = self._closures.get(stored["digest"])
         if found is None or self._verify:
             parsed = msgspec.convert(stored, Closure)
-            if self._verify and digest_of(parsed) != parsed.digest:
+            if digest_of(parsed) != parsed.digest:
+                if self._lacking and not self._verify:
+                    return parsed  # what is erased of others is not in it, nor is it kept
                 raise ValueError("the closure is not what its digest says")
             if found is None or found != parsed:
                 found = self._keep(parsed)

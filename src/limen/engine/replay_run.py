@@ -26,7 +26,7 @@ from limen.engine.replay_cases import (
     plain_policies,
     refused_side,
 )
-from limen.engine.replay_inputs import Inputs
+from limen.engine.replay_inputs import UNREADABLE_INPUTS, Inputs
 from limen.engine.replay_places import Standing
 from limen.engine.replay_report import Effect, Mismatch, Report, Side
 from limen.engine.replay_tally import Counting, Tally, effect_of, report_of
@@ -122,10 +122,16 @@ class Replay:
         world = self._candidate or self._own_world(record.bundle)
         if isinstance(world, str):
             self._counting.miss(world, record.id)
-        elif record.inputs:
-            self._from_inputs(record, world)
-        else:
-            self._without_inputs(record, world)
+            return
+        derived = tally.derived
+        try:
+            if record.inputs:
+                self._from_inputs(record, world)
+            else:
+                self._without_inputs(record, world)
+        except Exception:  # the seam: what a gateway in strange hands made up must not end a replay
+            tally.derived = derived
+            self._counting.miss(UNREADABLE_INPUTS, record.id)
 
     def _own_world(self, bundle: str) -> World | str:
         found = self._worlds.get(bundle)

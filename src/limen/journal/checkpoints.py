@@ -20,7 +20,6 @@ import base64
 import errno
 import os
 import re
-import secrets
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +32,7 @@ from limen.core.ids import Instant
 from limen.journal.merkle import HASH_BYTES, Frontier
 from limen.journal.note import Note, NoteRefused, Signer, VerifierKey, parse_note, verify_note
 from limen.journal.opening import load_salt
+from limen.journal.private_file import write_private
 from limen.journal.segments import BootTree
 
 CHECKPOINTS = "checkpoints"
@@ -173,7 +173,7 @@ def append_note(path: Path, note: Note) -> None:
     """
     kept = read_notes(path) if path.exists() and _is_torn_or_large(path) else None
     if kept is not None and kept.size > FILE_BYTES_MAX:
-        _replace(path, b"".join(one + b"\n" for one in _thin(kept.notes)))
+        write_private(path, b"".join(one + b"\n" for one in _thin(kept.notes)))
     elif kept is not None and kept.torn < kept.size:
         os.truncate(path, kept.torn)
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -204,16 +204,6 @@ def _thin(notes: tuple[bytes, ...]) -> tuple[bytes, ...]:
         for place, note in enumerate(notes)
         if place >= first_kept or last[note.split(b"\n", 1)[0]] == place
     )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    draft.replace(path)
 
 
 class CheckpointWriter:

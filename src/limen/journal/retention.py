@@ -9,8 +9,6 @@ Laws:
 """
 
 import mmap
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from limen.core.errors import Invalid
 from limen.core.ids import Instant
 from limen.journal.frame import Kind
 from limen.journal.keys import Keys
-from limen.journal.segment_file import sync_directory
+from limen.journal.private_file import write_private
 from limen.journal.segments import SegmentName, mapped, read_seal
 
 CLASSES: Mapping[str, frozenset[Kind]] = {
@@ -115,15 +113,7 @@ def marks_in_clear(name: str) -> tuple[str, ...]:
 def save_holds(root: Path, holds: Holds) -> None:
     """Let the nodes under a folder know what must be kept, before this returns."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    aside = root / f"{HOLDS}.{secrets.token_hex(4)}"
-    file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(file, msgspec.json.encode(holds))
-        os.fsync(file)
-    finally:
-        os.close(file)
-    aside.rename(root / HOLDS)
-    sync_directory(root)
+    write_private(root / HOLDS, msgspec.json.encode(holds))
 
 
 def load_holds(root: Path) -> Holds:

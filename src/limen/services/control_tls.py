@@ -12,6 +12,7 @@ from pathlib import Path
 from limen.administrator.gateway_ca import CONTROL_DAYS, RENEW_AT, GatewayCa
 from limen.core.clock import Clock
 from limen.core.ids import Instant
+from limen.journal.private_file import write_private
 
 HANDSHAKE_TIMEOUT_S = 5.0
 
@@ -51,14 +52,3 @@ def _context(ca_pem: str, demand: ssl.VerifyMode) -> ssl.SSLContext:
     # Without tickets each connection shows its certificate again, so none outlives a removal.
     context.num_tickets = 0
     return context
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file at once, readable by its owner only, durable."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)

@@ -29,7 +29,8 @@ from limen.administrator.join_wire import Welcome, parse_address
 from limen.core.clock import Clock
 from limen.core.errors import Invalid, LimenError, NotFound
 from limen.core.secret import Secret
-from limen.services.control_tls import HANDSHAKE_TIMEOUT_S, write_private
+from limen.journal.private_file import write_private
+from limen.services.control_tls import HANDSHAKE_TIMEOUT_S
 from limen.services.state import StateDir
 from limen.store.sealing import APP_SECRETS, TOKENS
 

@@ -43,8 +43,8 @@ from limen.core.errors import Invalid, LimenError, Unavailable
 from limen.journal import stored
 from limen.journal.keys import Keys
 from limen.journal.note import Signer
+from limen.journal.private_file import write_private
 from limen.journal.retention import Retention
-from limen.services.control_tls import write_private
 
 LOOK_EVERY_S = 0.5  # so that a decision is found at control within two seconds
 DIAL_TIMEOUT_S = 5.0

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from limen.core.errors import Invalid
-from limen.services.control_tls import write_private
+from limen.journal.private_file import write_private
 
 FILE = "erasing"
 

@@ -226,3 +226,29 @@ def test_a_field_that_nobody_knows_is_refused_and_never_left_out_in_silence(api:
         answer = api.patch("/v1/people/ada", json=change)
         assert answer.status_code == 422, "whoever sent it believes that it was done"
         assert list(change)[-1] in answer.json()["detail"]
+
+
+def test_the_decision_about_a_call_does_not_hold_the_name_of_whom_it_is_about(api: TestClient) -> None:
+    """It is about who calls, so nobody could erase that name; what was read or changed has it, sealed."""
+    add(api, "ada.b", "staff")
+    for method, path in (("GET", "/v1/people/ada.b"), ("PUT", "/v1/groups/staff/members/ada%2Eb")):
+        api.request(method, path, json={} if method == "PUT" else None)
+    paths = [row["path"] for row in api.get("/v1/decisions").json()]
+    assert {"/v1/people/{person}", "/v1/groups/staff/members/{person}"} <= set(paths)
+    assert not [path for path in paths if "ada" in path]
+
+
+def test_another_key_of_a_node_is_trusted_by_name_and_with_a_reason(api: TestClient, control: Control) -> None:
+    assert api.post("/v1/audit/nodes/edge/trust", json={"reason": "set up anew"}).status_code == 404
+    control._journal.append(EventRecord("evt_1", 1.0, "control", "test", "test"))
+    control._journal.tend()
+    control._care._countersigner.tick()
+    assert api.post("/v1/audit/nodes/control/trust", json={"reason": ""}).status_code == 422
+    told = api.post("/v1/audit/nodes/control/trust", json={"reason": "set up anew"})
+    assert (told.status_code, told.json()["node"]) == (200, "control")
+    (event,) = api.get("/v1/events", params={"kind": "journal.key_forgotten"}).json()
+    assert (event["target"], event["reason"], event["data"]["before"]) == (
+        "control",
+        "set up anew",
+        told.json()["key"],
+    )

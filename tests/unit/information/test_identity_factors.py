@@ -1,6 +1,8 @@
 """Passwords, assurance, buckets and marks, one by one."""
 
+import argon2
 import pytest
+from argon2.exceptions import VerifyMismatchError
 from identity_world import CHEAP
 
 from limen.core.errors import Invalid
@@ -12,6 +14,7 @@ from limen.information.identity.passwords import (
     PROFILE,
     PasswordHasher,
     PasswordVerdict,
+    hash_of_nobody,
     parse_new_password,
 )
 from limen.information.identity.throttle import (
@@ -65,9 +68,20 @@ def test_an_older_hash_is_right_and_outdated() -> None:
     assert PasswordHasher().check(stored, Secret("orchid-lantern")) is PasswordVerdict.RIGHT_OUTDATED
 
 
-def test_nobody_has_no_password_not_even_the_dummys() -> None:
+@pytest.mark.parametrize("profile", [PROFILE, CHEAP])
+def test_p1_nobodys_hash_is_computed_to_its_end_and_not_refused_as_malformed(
+    profile: argon2.Parameters,
+) -> None:
+    hasher, made = argon2.PasswordHasher.from_parameters(profile), hash_of_nobody(profile)
+    assert not hasher.check_needs_rehash(made), "of the same costs as any other"
+    assert [len(part) for part in made.split("$")] == [len(part) for part in hasher.hash("x").split("$")]
+    with pytest.raises(VerifyMismatchError):
+        hasher.verify(made, "the password of nobody")
+
+
+def test_nobody_has_no_password() -> None:
     hasher = PasswordHasher(CHEAP)
-    assert hasher.check(None, Secret("the password of nobody")) is PasswordVerdict.WRONG
+    assert hasher.check(None, Secret("")) is PasswordVerdict.WRONG
     assert hasher.check("rubbish", Secret("x")) is PasswordVerdict.WRONG
     assert hasher.checks == 2
 

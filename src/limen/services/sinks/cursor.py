@@ -6,6 +6,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from limen.journal.private_file import write_private
+
 log = structlog.get_logger("limen.sinks")
 
 
@@ -44,17 +46,7 @@ class CursorFile:
     def save(self, kept: Kept) -> None:
         """Replace what is kept; it is on the disk when this returns."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = self._file.with_suffix(".new")
-        with made.open("wb") as file:
-            file.write(msgspec.json.encode(kept))
-            file.flush()
-            os.fsync(file.fileno())
-        made.replace(self._file)
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_private(self._file, msgspec.json.encode(kept))
 
     def set_aside(self, record: str, why: str) -> None:
         """Keep the place of a record that the collector refuses, one a line, where people find it.
