@@ -1,6 +1,5 @@
 """Somebody who may ask, propose or lay files in the way wants more than that."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -79,7 +78,7 @@ def test_an_export_is_not_written_into_what_others_laid_beside_it(tmp_path: Path
     _write(iter(()), "jsonl", tmp_path / "out")
     assert victim.read_text() == "precious"
     assert (tmp_path / "out").stat().st_mode & 0o077 == 0
-    assert sorted(os.listdir(tmp_path)) == [".out.part", "out", "victim"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.part", "out", "victim"]
 
 
 CLEAR = "\x1b[2J\x1b]0;x\x07\x9b2J"  # empties a terminal that heeds it

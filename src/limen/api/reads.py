@@ -28,7 +28,7 @@ PERSONAL: Mapping[str, str] = {
 NOT_READ = frozenset({"/v1/audit/sinks", "/v1/rollout"})
 """Reads of those parts that tell of nobody."""
 
-_PEOPLE = ("person", "user", "subject", "target", "actor", "owner")
+_PEOPLE = ("person", "user", "subject", "target", "actor", "owner", "text")
 """Parameters that name a person, the likeliest first."""
 
 FILTER_MAX = 200  # characters kept of one parameter

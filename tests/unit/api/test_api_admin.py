@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from limen.api.admin import describe
+from limen.core.record import EventRecord
 from limen.engine.starter import starter_files
 from limen.journal.reader import JournalReader
 from limen.services.control import Control, ControlOptions
@@ -238,7 +239,9 @@ def test_the_decision_about_a_call_does_not_hold_the_name_of_whom_it_is_about(ap
     assert not [path for path in paths if "ada" in path]
 
 
-def test_another_key_of_a_node_is_trusted_by_name_and_with_a_reason(api: TestClient, control: Control) -> None:
+def test_another_key_of_a_node_is_trusted_by_name_and_with_a_reason(
+    api: TestClient, control: Control
+) -> None:
     assert api.post("/v1/audit/nodes/edge/trust", json={"reason": "set up anew"}).status_code == 404
     control._journal.append(EventRecord("evt_1", 1.0, "control", "test", "test"))
     control._journal.tend()
