@@ -14,7 +14,8 @@ from limen.engine.bundle import Bundle, parse_bundle
 from limen.engine.decide import decide
 from limen.engine.policies import compile_policies
 from limen.engine.replay import stable_inputs
-from limen.governance.least_privilege import Proposal, Standing, propose, without
+from limen.governance.least_privilege import Proposal, Standing, propose
+from limen.governance.needs import without
 from limen.governance.uses import collect_uses
 
 GROUPS = ("staff", "hr", "engineers", "contractors", "sre")

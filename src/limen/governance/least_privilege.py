@@ -8,13 +8,12 @@ What is not used is not always not needed: a yearly audit, a break-glass account
 on how much it stands, and changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from limen.core.decision import AccessRequest, Facts, Grant
-from limen.core.entities import Closure, Entity, close_entity
+from limen.core.decision import Grant
 from limen.core.errors import LimenError
 from limen.core.ids import EntityRef, Instant
 from limen.core.record import InputsRecord
@@ -25,9 +24,8 @@ from limen.engine.memo import Memo
 from limen.engine.policies import Policies, compile_policies
 from limen.engine.replay import restore
 from limen.governance.bundle_edit import narrow_policy, remove_policies, unified_diff
-from limen.governance.uses import Use, Uses
-
-Progress = Callable[[int, int], None]
+from limen.governance.needs import Asked, Progress, still_allowed, unneeded_memberships
+from limen.governance.uses import Uses
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -79,15 +77,6 @@ class Proposal(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-class _Asked(msgspec.Struct):
-    """A use as a question that can be asked again, and the permits that each would do for it."""
-
-    use: Use
-    request: AccessRequest
-    facts: Facts
-    permits: frozenset[str]
-
-
 def propose(
     bundle: Bundle, uses: Uses, standing: Standing, since: Instant, progress: Progress | None = None
 ) -> Proposal:
@@ -103,7 +92,7 @@ def propose(
     candidate = _checked(bundle, files, kept_notes)
     after = compile_policies(candidate) if candidate.id != bundle.id else policies
     grants = frozenset(name for name in gone if name.startswith(GRANT_PREFIX))
-    memberships = _unneeded_memberships(standing, asked, after, grants, progress)
+    memberships = unneeded_memberships(standing.memberships, asked, after, grants, progress)
     losers = _losers(asked, after, grants, memberships)
     results = run_tests(candidate)
     unused = (
@@ -127,7 +116,7 @@ def propose(
 # --- what was used --------------------------------------------------------------------------------
 
 
-def _ask_all(uses: Uses, policies: Policies) -> list[_Asked]:
+def _ask_all(uses: Uses, policies: Policies) -> list[Asked]:
     """Ask each use of the active bundle; those that it denies anyway bind nobody."""
     memo, found = Memo(), []
     for use in uses.uses:
@@ -135,14 +124,14 @@ def _ask_all(uses: Uses, policies: Policies) -> list[_Asked]:
         facts = msgspec.structs.replace(facts, age_s=0.0)
         decision = memo.decide(request, facts, policies)
         if decision.allowed:
-            found.append(_Asked(use, request, facts, frozenset(decision.policies)))
+            found.append(Asked(use, request, facts, frozenset(decision.policies)))
     return found
 
 
 # --- permits and grants ---------------------------------------------------------------------------
 
 
-def _unneeded_permits(bundle: Bundle, grants: tuple[Grant, ...], asked: list[_Asked]) -> frozenset[str]:
+def _unneeded_permits(bundle: Bundle, grants: tuple[Grant, ...], asked: list[Asked]) -> frozenset[str]:
     """Return permits and grants without which each use still has another permit: the least used first."""
     weight: dict[str, int] = {}
     for one in asked:
@@ -157,7 +146,7 @@ def _unneeded_permits(bundle: Bundle, grants: tuple[Grant, ...], asked: list[_As
     return frozenset(gone)
 
 
-def _narrower(bundle: Bundle, gone: frozenset[str], asked: list[_Asked]) -> dict[str, tuple[str, ...]]:
+def _narrower(bundle: Bundle, gone: frozenset[str], asked: list[Asked]) -> dict[str, tuple[str, ...]]:
     """Return entitlements of which only some of the actions are used, with those."""
     found: dict[str, tuple[str, ...]] = {}
     for policy in bundle.policies:
@@ -221,92 +210,11 @@ def _unused_permits(
             yield Unused("grant", grant.id, str(grant.principal), str(grant.resource))
 
 
-# --- memberships ----------------------------------------------------------------------------------
-
-
-def _unneeded_memberships(
-    standing: Standing,
-    asked: list[_Asked],
-    policies: Policies,
-    grants: frozenset[str],
-    progress: Progress | None,
-) -> frozenset[tuple[EntityRef, str]]:
-    """Return memberships without which each use of their member is still allowed, one after another."""
-    memo = Memo()
-    by_subject: dict[EntityRef, list[_Asked]] = {}
-    for one in asked:
-        assert one.request.subject is not None, "what is permitted has a subject"
-        by_subject.setdefault(one.request.subject, []).append(one)
-    told_apart = policies.principals
-    gone: set[tuple[EntityRef, str]] = set()
-    for number, (ref, groups) in enumerate(sorted(standing.memberships)):
-        removed: frozenset[str] = frozenset()
-        for group in groups:
-            if not _matters(group, ref, by_subject, told_apart):
-                continue
-            fewer = removed | {group}
-            if all(_still(one, policies, grants, fewer, memo) for one in by_subject.get(ref, ())):
-                removed = fewer
-        gone |= {(ref, group) for group in removed}
-        if progress is not None:
-            progress(number + 1, len(standing.memberships))
-    return frozenset(gone)
-
-
-def _matters(
-    group: str,
-    ref: EntityRef,
-    by_subject: Mapping[EntityRef, list[_Asked]],
-    told_apart: frozenset[EntityRef],
-) -> bool:
-    """Whether policies name the group, or one that it is in. Apps may read the others: nothing is said."""
-    wanted = EntityRef("Group", group)
-    if wanted in told_apart:
-        return True
-    for one in by_subject.get(ref, ())[:1]:
-        assert one.facts.subject is not None
-        found = next((entity for entity in one.facts.subject.entities if entity.ref == wanted), None)
-        return found is not None and any(parent in told_apart for parent in found.parents)
-    return False
-
-
-def _still(
-    one: _Asked, policies: Policies, grants: frozenset[str], groups: frozenset[str], memo: Memo
-) -> bool:
-    return memo.decide(one.request, without(one.facts, grants, groups), policies).allowed
-
-
-def without(facts: Facts, grants: frozenset[str], groups: frozenset[str]) -> Facts:
-    """Return facts as they would be without these grants and direct memberships of the subject."""
-    subject = facts.subject
-    if subject is not None and groups:
-        subject = _outside(subject, groups)
-    held = subject.ancestors if subject is not None else frozenset()
-    kept = tuple(
-        grant for grant in facts.grants if GRANT_PREFIX + grant.id not in grants and grant.principal in held
-    )
-    return msgspec.structs.replace(facts, subject=subject, grants=kept)
-
-
-def _outside(subject: Closure, groups: frozenset[str]) -> Closure:
-    table = {entity.ref: entity for entity in subject.entities}
-    root = table[subject.root]
-    left = tuple(parent for parent in root.parents if not (parent.type == "Group" and parent.id in groups))
-    table[subject.root] = Entity(root.ref, root.attrs, left, root.version)
-    return close_entity(
-        subject.root,
-        table.get,
-        status=subject.status,
-        quarantined=subject.quarantined,
-        expires_at=subject.expires_at,
-    )
-
-
 # --- the proof, and what stands idle ---------------------------------------------------------------
 
 
 def _losers(
-    asked: list[_Asked],
+    asked: list[Asked],
     policies: Policies,
     grants: frozenset[str],
     memberships: frozenset[tuple[EntityRef, str]],
@@ -318,7 +226,7 @@ def _losers(
     for one in asked:
         assert one.request.subject is not None
         groups = frozenset(by_subject.get(one.request.subject, ()))
-        if not _still(one, policies, grants, groups, memo):
+        if not still_allowed(one, policies, grants, groups, memo):
             found.add(f"{one.request.subject} {one.request.action} {one.request.resource}")
     return tuple(sorted(found))
 
