@@ -67,3 +67,10 @@ def test_an_answer_that_trickles_is_left(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(https, "ANSWER_MAX_S", 0.1)
     with pytest.raises(Away, match="end of its answer"):
         send(HttpsSender, 200, Endless(after_s=0.05))
+
+
+@pytest.mark.parametrize("rejected", ['"2"', "2"])
+def test_a_success_that_is_partial_is_none(rejected: str) -> None:
+    answer = httpx.Response(200, content=f'{{"partialSuccess": {{"rejectedLogRecords": {rejected}}}}}')
+    with pytest.raises(NotTaken, match="2 of the records"):
+        OtlpSender("https://collector.example", ssl.create_default_context()).check(answer)

@@ -6,7 +6,7 @@ from limen.administrator.ship_checks import Gap
 from limen.administrator.ship_mirrors import Mirrors
 from limen.administrator.ship_source import Source
 from limen.administrator.ship_wire import Place
-from limen.core.clock import FakeClock, SystemClock
+from limen.core.clock import SystemClock
 from limen.core.ids import new_id
 from limen.core.record import DecisionRecord, EventRecord
 from limen.journal import stored
@@ -15,7 +15,7 @@ from limen.journal.keys import Keys
 from limen.journal.writer import Journal, JournalOptions
 
 NODE = "edge"
-CLOCK = FakeClock(SystemClock().now())
+CLOCK = SystemClock()  # the real one: checkpoints, which verification compares with, have its time
 SEGMENT_BYTES = 16 * 1024
 
 

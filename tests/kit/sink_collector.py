@@ -119,16 +119,14 @@ class HttpCollector:
 def read_bodies(content_type: str, body: bytes) -> list[str]:
     if content_type == "application/x-ndjson":
         return body.decode("ascii").splitlines()
-    if content_type == "application/json":
-        return [json.dumps(one) for one in json.loads(body)]
-    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-
-    request = ExportLogsServiceRequest.FromString(body)
+    found = json.loads(body)
+    if isinstance(found, list):
+        return [json.dumps(one) for one in found]
     return [
-        record.body.string_value
-        for whole in request.resource_logs
-        for scope in whole.scope_logs
-        for record in scope.log_records
+        record["body"]["stringValue"]
+        for whole in found["resourceLogs"]
+        for scope in whole["scopeLogs"]
+        for record in scope["logRecords"]
     ]
 
 

@@ -139,7 +139,7 @@ def test_otlp_sends_log_records(world: World, http: HttpCollector) -> None:
     world.write(*some(4))
     with world.running():
         wait_for(lambda: len(world.got) == 6)
-    assert http.requests[0]["Content-Type"] == "application/x-protobuf"
+    assert http.requests[0]["Content-Type"] == "application/json"
     assert http.requests[0]["path"] == "/v1/logs"
 
 

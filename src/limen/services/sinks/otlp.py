@@ -1,15 +1,14 @@
-"""OpenTelemetry logs: OTLP/HTTP with protobuf (opentelemetry.io/docs/specs/otlp)."""
+"""OpenTelemetry logs: OTLP/HTTP in its JSON encoding (opentelemetry.io/docs/specs/otlp).
+
+JSON, and not protobuf: the `envoy` API's package (`xds-protos`) installs older OpenTelemetry messages under the
+same module names as OpenTelemetry's own, and which of the two is there depends on the order of installing.
+"""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import httpx
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
-    ExportLogsServiceRequest,
-    ExportLogsServiceResponse,
-)
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
+import msgspec
 
 from limen import __version__
 from limen.journal.export.rows import Row
@@ -33,55 +32,61 @@ _ATTRIBUTES: Mapping[str, str] = {
 """Fields that collectors can tell records by without reading the body."""
 
 
+_INFO, _WARN, _ERROR = (9, "INFO"), (13, "WARN"), (17, "ERROR")
+"""Severities, by the log data model's numbers."""
+
+
+class _Partial(msgspec.Struct, rename="camel"):
+    rejected_log_records: int | str = 0  # 64 bits are strings in this encoding, and some send numbers
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    partial_success: _Partial | None = None
+
+
 class OtlpSender(HttpsSender):
     """Posts `ExportLogsServiceRequest`s. The body of each record is its JSON."""
 
-    content_type = "application/x-protobuf"
+    content_type = "application/json"
 
     def render(self, messages: Sequence[Message]) -> bytes:
         """Return the request's bytes."""
-        request = ExportLogsServiceRequest()
-        whole = request.resource_logs.add()
-        whole.resource.attributes.extend(
-            [_attribute("service.name", "limen"), _attribute("service.version", __version__)]
-        )
-        scope = whole.scope_logs.add()
-        scope.scope.name = "limen.journal"
-        scope.log_records.extend(_record(message) for message in messages)
-        return bytes(request.SerializeToString())  # type: ignore[no-untyped-call]
+        about = [_attribute("service.name", "limen"), _attribute("service.version", __version__)]
+        scope = {"scope": {"name": "limen.journal"}, "logRecords": [_record(one) for one in messages]}
+        whole = {"resource": {"attributes": about}, "scopeLogs": [scope]}
+        return msgspec.json.encode({"resourceLogs": [whole]})
 
     def check(self, answer: httpx.Response) -> None:
         """Refuse a success that is partial: which record it means shows when they are sent apart."""
         try:
-            told = ExportLogsServiceResponse.FromString(answer.content).partial_success  # type: ignore[no-untyped-call]
-        except DecodeError:
+            told = msgspec.json.decode(answer.content or b"{}", type=_Answer).partial_success
+            rejected = 0 if told is None else int(told.rejected_log_records)
+        except (msgspec.MsgspecError, ValueError):
             return  # a success all the same: the status says so
-        if told.rejected_log_records > 0:
-            raise NotTaken(f"The collector rejects {told.rejected_log_records} of the records.")
+        if rejected > 0:
+            raise NotTaken(f"The collector rejects {rejected} of the records.")
 
 
-def _record(message: Message) -> LogRecord:
+def _record(message: Message) -> dict[str, Any]:
     row = message.row
     severity, text = _severity(row)
     named = {_ATTRIBUTES[name]: row.fields[name] for name in _ATTRIBUTES if row.fields.get(name)}
     attributes = {"limen.uid": row.uid, "limen.node": row.node, **named}
-    return LogRecord(
-        time_unix_nano=max(0, min(int(row.at * NANO), 2**64 - 1)),
-        severity_number=severity,
-        severity_text=text,
-        event_name=f"limen.{row.fields.get('kind') or row.fields.get('type')}",
-        body=AnyValue(string_value=message.body.decode("ascii")),
-        attributes=[_attribute(name, str(value)) for name, value in attributes.items()],
-    )
+    return {
+        "timeUnixNano": str(max(0, min(int(row.at * NANO), 2**64 - 1))),
+        "severityNumber": severity,
+        "severityText": text,
+        "eventName": f"limen.{row.fields.get('kind') or row.fields.get('type')}",
+        "body": {"stringValue": message.body.decode("ascii")},
+        "attributes": [_attribute(name, str(value)) for name, value in attributes.items()],
+    }
 
 
-def _attribute(name: str, value: str) -> KeyValue:
-    return KeyValue(key=name, value=AnyValue(string_value=value))
+def _attribute(name: str, value: str) -> dict[str, Any]:
+    return {"key": name, "value": {"stringValue": value}}
 
 
-def _severity(row: Row) -> "tuple[SeverityNumber.ValueType, str]":
+def _severity(row: Row) -> tuple[int, str]:
     if str(row.fields.get("kind", "")).startswith("journal."):
-        return SeverityNumber.SEVERITY_NUMBER_ERROR, "ERROR"
-    if row.fields.get("verdict") == "deny":
-        return SeverityNumber.SEVERITY_NUMBER_WARN, "WARN"
-    return SeverityNumber.SEVERITY_NUMBER_INFO, "INFO"
+        return _ERROR
+    return _WARN if row.fields.get("verdict") == "deny" else _INFO
