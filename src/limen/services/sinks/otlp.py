@@ -1,7 +1,7 @@
 """OpenTelemetry logs: OTLP/HTTP in its JSON encoding (opentelemetry.io/docs/specs/otlp).
 
-JSON, and not protobuf: the `envoy` API's package (`xds-protos`) installs older OpenTelemetry messages under the
-same module names as OpenTelemetry's own, and which of the two is there depends on the order of installing.
+JSON, and not protobuf: the package of Envoy's API (`xds-protos`) installs older OpenTelemetry messages
+under the same module names as OpenTelemetry's own, and the last that is installed wins.
 """
 
 from collections.abc import Mapping, Sequence
