@@ -13,6 +13,7 @@ NAMES = (
     "gateway",
     "path",
     "journal",
+    "archive",
     "replay",
     "tunnel",
     "leash",

@@ -1,6 +1,6 @@
 """The archive: bytes per record hot and compacted, and one person's month of 1,000,000 records searched.
 
-python -m benchmarks.bench_archive [RECORDS]
+python -m benchmarks archive [RECORDS]
 """
 
 import sys
@@ -23,9 +23,10 @@ BOTH = (DECISIONS, EVENTS)
 NODE = "gateway-a"
 
 
-def main() -> None:
+def main(*, quick: bool = False) -> None:
     """Measure, and print."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
+    count = numbers[0] if numbers else 100_000 if quick else 1_000_000
     with tempfile.TemporaryDirectory(prefix="limen-archive-") as folder:
         root = Path(folder)
         person = _fill(root, count)
