@@ -242,8 +242,8 @@ def test_kills_and_compaction_lose_no_record_and_leave_no_doubt(system: Audited)
         os.kill(old, signal.SIGKILL)
         assert eventually(lambda: alive(system), RECOVERS_S)
         assert system.verified()["whole"]
-    assert eventually(lambda: system.json("audit", "compact")["failed"] == {}, RECOVERS_S)
-    # Control compacts what is sealed when it starts: which of the two did it does not matter.
+    # Control compacts what is sealed when it starts: which of the two does it does not matter.
+    assert eventually(lambda: run("audit", "compact", f"--state={demo.state_dir}").code == 0, RECOVERS_S)
     assert len(list((demo.state_dir / "journal").rglob("*.parquet"))) >= 2
     assert len(list((demo.state_dir / "journal").rglob("*.parquet"))) >= 2
     assert found <= {row["id"] for row in system.search("--limit", "10000")}
