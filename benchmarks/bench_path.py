@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import yaml
+
 from benchmarks import rig
 from benchmarks.bench_gateway import sign_in, start_limen
 from limen.services.system import free_port
@@ -68,9 +70,10 @@ def _rounds(systems: dict[str, tuple[int, str, Path]], seconds: int) -> dict[str
 def _start_shadow(state: Path) -> None:
     candidate = state.parent / "candidate"
     shutil.copytree(state / "bundle", candidate)
-    entitlements = candidate / "policies" / "guardrails" / "bench-shadow.cedar"
-    entitlements.parent.mkdir(parents=True, exist_ok=True)
-    entitlements.write_text('@id("bench-shadow")\nforbid(principal, action == Action::"write", resource);\n')
+    file = candidate / "limen.yaml"
+    content = yaml.safe_load(file.read_text())
+    content["apps"]["bench"]["allow"] = ["group:staff", "user:ada"]
+    file.write_text(yaml.safe_dump(content))
     subprocess.run(
         [sys.executable, "-m", "limen", "shadow", "start", str(candidate), "--state", str(state)],
         check=True,

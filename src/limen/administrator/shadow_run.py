@@ -23,7 +23,7 @@ from limen.engine.replay_run import Replay
 from limen.journal import stored
 from limen.journal.follow import Follower, Stored
 
-SHARE = 0.2  # of one core
+SHARE = 0.05  # of one core
 BATCH = 500  # records between two pauses: some ten milliseconds
 POLL_S = 0.25  # between two looks at journals in which nothing is new
 SAVE_EVERY_S = 2.0
