@@ -11,6 +11,8 @@ from limen.core.errors import Conflict, Invalid, LimenError, NotFound, Refused, 
 from limen.core.secret import Secret
 
 TIMEOUT_S = 120.0
+FAILURE = "failure"
+"""The `type` of the line that ends a stream which cannot be finished."""
 CLASS_OF: Mapping[int, type[LimenError]] = {
     401: Refused,
     403: Refused,
@@ -73,7 +75,7 @@ class AdminClient:
     def follow(
         self, path: str, *, method: str = "GET", body: Mapping[str, Any] | None = None
     ) -> Iterator[Any]:
-        """Yield the objects of a stream of JSON lines, until it ends."""
+        """Yield the objects of a stream of JSON lines, until it ends; one that fails on the way raises."""
         try:
             with self._http.stream(method, path, json=body, timeout=None) as response:
                 if not response.is_success:
@@ -81,7 +83,10 @@ class AdminClient:
                     raise _refusal(response)
                 for line in response.iter_lines():
                     if line:
-                        yield json.loads(line)
+                        found = json.loads(line)
+                        if found.get("type") == FAILURE:
+                            raise LimenError(found["message"], remedy=found["remedy"], code=found["code"])
+                        yield found
         except httpx.TransportError:
             raise self._gone() from None
 

@@ -4,18 +4,14 @@ Both read the whole journal of a period, in a process of their own, and answer a
 far they are, and the outcome at last.
 """
 
-from collections.abc import Iterator
-from typing import Any
-
-import msgspec
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from limen.administrator.apart import Failure, follow_apart
+from limen.administrator.apart import follow_apart
 from limen.api.deps import Deps, decided
+from limen.api.lines import stream_lines
 from limen.core.decision import Grant
 from limen.core.entities import Closure, Status
-from limen.core.errors import LimenError
 from limen.core.ids import EntityRef
 from limen.governance.least_privilege import Standing
 from limen.governance.work import FRICTION, LEAST_PRIVILEGE, FrictionJob, LeastPrivilegeJob
@@ -32,7 +28,7 @@ def friction(deps: Deps, since_s: float = Query(default=7 * DAY_S, gt=0)) -> Str
     """Send how far it is, then prompts, denials, cures and time to cure, per person-day, app and group."""
     groups = {closure.root.id: _groups(closure) for closure in deps.authority.people()}
     job = FrictionJob(str(deps.journal_root), deps.clock.now() - since_s, groups)
-    return _streamed(FRICTION, job)
+    return stream_lines(follow_apart(FRICTION, job))
 
 
 @router.get("/v1/least-privilege", summary="Propose least privilege", **decided("read", "policy"))
@@ -41,7 +37,7 @@ def least_privilege(deps: Deps, unused_for_s: float = Query(default=90 * DAY_S, 
     now = deps.clock.now()
     active = deps.authority.bundle()
     job = LeastPrivilegeJob(str(deps.journal_root), now - unused_for_s, active.files, _standing(deps, now))
-    return _streamed(LEAST_PRIVILEGE, job)
+    return stream_lines(follow_apart(LEAST_PRIVILEGE, job))
 
 
 def _standing(deps: Deps, now: float) -> Standing:
@@ -72,14 +68,3 @@ def _groups(closure: Closure) -> tuple[str, ...]:
 def _direct_groups(closure: Closure) -> tuple[str, ...]:
     root = next(entity for entity in closure.entities if entity.ref == closure.root)
     return tuple(sorted(parent.id for parent in root.parents if parent.type == "Group"))
-
-
-def _streamed(work: str, job: Any) -> StreamingResponse:
-    def lines() -> Iterator[bytes]:
-        try:
-            for word in follow_apart(work, job):
-                yield msgspec.json.encode(word) + b"\n"
-        except LimenError as error:
-            yield msgspec.json.encode(Failure(error.message, error.remedy, error.code)) + b"\n"
-
-    return StreamingResponse(lines(), media_type="application/x-ndjson")

@@ -1,6 +1,5 @@
 """The policy over the admin API: plan, apply, propose and approve, roll back, explain, who can."""
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -12,7 +11,7 @@ from limen.administrator.authority import Supposed
 from limen.administrator.plan import Plan, Step
 from limen.api.body import Body, Why
 from limen.api.deps import Actor, Deps, decided
-from limen.core.errors import LimenError
+from limen.api.lines import stream_lines
 from limen.core.ids import EntityRef
 from limen.core.resources import catalogue_entities
 from limen.store import bundles, proposals
@@ -90,20 +89,11 @@ def list_resources(deps: Deps) -> list[dict[str, Any]]:
 def plan_bundle(body: NewPlan, deps: Deps) -> StreamingResponse:
     """Say what a bundle would do, as a stream of JSON lines.
 
-    `{"step": …}` tells how far it is; the last line is `{"plan": …}`, or `{"error": …}`.
+    `{"step": …}` tells how far it is; the last line is `{"plan": …}`, or a `failure`.
     """
     since = deps.clock.now() - body.since_s
     steps = deps.planner.follow(body.files, since=since, replay=body.replay)
-    return StreamingResponse(_lines(steps), media_type="application/x-ndjson")
-
-
-def _lines(steps: Iterator[Step | Plan]) -> Iterator[bytes]:
-    try:
-        for one in steps:
-            yield msgspec.json.encode(_line(one)) + b"\n"
-    except LimenError as error:  # the answer has begun: its status says nothing any more
-        said = {"code": error.code, "message": error.message, "remedy": error.remedy}
-        yield msgspec.json.encode({"error": said}) + b"\n"
+    return stream_lines(map(_line, steps))
 
 
 def _line(one: Step | Plan) -> dict[str, Any]:

@@ -1,21 +1,17 @@
 """Replay over the admin API: recorded decisions derived again; told as it goes on, an object a line."""
 
-from collections.abc import Iterator
 from itertools import chain
 
-import msgspec
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from limen.administrator.replaying import Progress, Report, follow_replay
+from limen.administrator.replaying import follow_replay
 from limen.api.body import Body
 from limen.api.deps import Deps, decided
-from limen.core.errors import LimenError
+from limen.api.lines import stream_lines
 
 router = APIRouter(tags=["replay"])
-
-NDJSON = "application/x-ndjson"
 
 
 class ReplayJob(Body):
@@ -34,13 +30,4 @@ def replay(body: ReplayJob, deps: Deps) -> StreamingResponse:
     since = None if body.since_s is None else deps.clock.now() - body.since_s
     messages = follow_replay(deps.journal_root, body.files, since)
     first = next(messages)  # a bundle that is none is refused here, as a problem document
-    return StreamingResponse(_lines(chain((first,), messages)), media_type=NDJSON)
-
-
-def _lines(messages: Iterator[Progress | Report]) -> Iterator[bytes]:
-    try:
-        for message in messages:
-            yield msgspec.json.encode(message) + b"\n"
-    except LimenError as error:
-        failed = {"type": "failed", "code": error.code, "message": error.message, "remedy": error.remedy}
-        yield msgspec.json.encode(failed) + b"\n"
+    return stream_lines(chain((first,), messages))

@@ -10,12 +10,12 @@ from limen.cli.output import (
     JsonOption,
     StateOption,
     connect,
-    err,
     out,
     print_json,
     print_rows,
     render_instant,
 )
+from limen.cli.replay import progress_bar
 from limen.core.errors import LimenError
 
 friction_app = typer.Typer(no_args_is_help=True, help="Friction: what access control costs people.")
@@ -48,7 +48,7 @@ def report(
 ) -> None:
     """Say what was asked of people, what they were denied, and how soon that was cured."""
     since_s = parse_duration(since, "--since")
-    found = _outcome(state, f"/v1/friction?since_s={since_s}")
+    found = _outcome(state, f"/v1/friction?since_s={since_s}", "records")
     if as_json:
         print_json(found)
         return
@@ -76,7 +76,7 @@ def least_privilege(
 ) -> None:
     """Propose to take away what recorded use does not need, so that nobody who used access loses it."""
     unused_for_s = parse_duration(unused_for, "--unused-for")
-    found = _outcome(state, f"/v1/least-privilege?unused_for_s={unused_for_s}")
+    found = _outcome(state, f"/v1/least-privilege?unused_for_s={unused_for_s}", "memberships")
     if diff is not None:
         from limen.journal.private_file import write_private
 
@@ -104,13 +104,11 @@ def _print_proposal(found: dict[str, Any], period: str, diff: Path | None) -> No
         out.print(f"  The bundle's test speaks for access that nobody used: {name}", markup=False)
 
 
-def _outcome(state: Path | None, path: str) -> Any:
+def _outcome(state: Path | None, path: str, what: str) -> Any:
     """Follow the work to its outcome; on a terminal, say how far it is."""
-    for word in connect(state).follow(path):
-        if word["type"] == "outcome":
-            return word["value"]
-        if word["type"] == "failure":
-            raise LimenError(word["message"], remedy=word["remedy"], code=word["code"])
-        if err.is_terminal:
-            err.print(f"\r{word['done']} of {word['of']}", end="", markup=False)
+    with progress_bar(what) as tell:
+        for word in connect(state).follow(path):
+            if word["type"] == "outcome":
+                return word["value"]
+            tell(word["done"] / word["of"], word["done"])
     raise LimenError("Control's answer ended early.", remedy="Look at its log, and try again.")

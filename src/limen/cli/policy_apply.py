@@ -174,9 +174,6 @@ def make_plan(client: "AdminClient", files: Mapping[str, str], *, since: str | N
             if "plan" in line:
                 found: Mapping[str, Any] = line["plan"]
                 return found
-            if "error" in line:
-                said = line["error"]
-                raise LimenError(said["message"], remedy=said["remedy"], code=said["code"])
             step = line["step"]
             bar.update(task, description=step["stage"], completed=step["done"], total=step["of"] or None)
     raise LimenError("The plan ended early.", remedy="Look at control's log, and try again.")

@@ -10,7 +10,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from limen.cli.output import JsonOption, StateOption, connect, err, out, print_json
-from limen.core.errors import Invalid, LimenError
+from limen.core.errors import Invalid
 
 if TYPE_CHECKING:
     from limen.engine.replay_report import Report
@@ -72,8 +72,6 @@ def _replay_journal(bundle: Path | None, since: str, state: Path | None) -> "Rep
         for message in connect(state).follow("/v1/replay", method="POST", body=job):
             if message["type"] == "progress":
                 tell(message["part"], message["decisions"])
-            elif message["type"] == "failed":
-                raise LimenError(message["message"], remedy=message["remedy"], code=message["code"])
             else:
                 return parse_report(message)
     raise Invalid("The replay ended without a report.", remedy="Look at control's log, and try again.")

@@ -83,6 +83,17 @@ def close_entity(
     return Closure(ref, entities, ancestors, digest, status, quarantined, expires_at)
 
 
+def close_again(closure: Closure, lookup: Callable[[EntityRef], Entity | None]) -> Closure:
+    """Return the closure of the same subject among what `lookup` knows; its status stays what it was."""
+    return close_entity(
+        closure.root,
+        lookup,
+        status=closure.status,
+        quarantined=closure.quarantined,
+        expires_at=closure.expires_at,
+    )
+
+
 def _reach(
     start: tuple[EntityRef, ...], lookup: Callable[[EntityRef], Entity | None], *, attributes: bool
 ) -> Iterator[EntityRef]:

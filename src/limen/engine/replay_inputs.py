@@ -12,7 +12,7 @@ import msgspec
 
 from limen.core.catalogue import CEDAR_TYPES
 from limen.core.decision import DeviceFacts, Facts, Grant, Network, SessionFacts
-from limen.core.entities import Closure, Entity, close_entity
+from limen.core.entities import Closure, Entity, close_again, close_entity
 from limen.core.ids import EntityRef
 from limen.core.record import ERASED
 
@@ -89,13 +89,7 @@ class Inputs:
 def digest_of(closure: Closure) -> str:
     """Return the digest that a closure's content has."""
     known = {entity.ref: entity for entity in closure.entities}
-    again = close_entity(
-        closure.root,
-        known.get,
-        status=closure.status,
-        quarantined=closure.quarantined,
-        expires_at=closure.expires_at,
-    )
+    again = close_again(closure, known.get)
     return again.digest if again.ancestors == closure.ancestors else ""
 
 
@@ -127,13 +121,7 @@ class Rebase:
             entities = {entity.ref: self._declared_only(entity) for entity in closure.entities}
             found = closure
             if any(entities[entity.ref] is not entity for entity in closure.entities):
-                found = close_entity(
-                    closure.root,
-                    entities.get,
-                    status=closure.status,
-                    quarantined=closure.quarantined,
-                    expires_at=closure.expires_at,
-                )
+                found = close_again(closure, entities.get)
             if len(self._people) >= CLOSURES_MAX:
                 self._people.clear()
             self._people[closure.digest] = found

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from limen.core.decision import AccessRequest, Facts
-from limen.core.entities import Closure, Entity, close_entity
+from limen.core.entities import Closure, Entity, close_again
 from limen.core.ids import EntityRef
 from limen.engine.cedar import GRANT_PREFIX
 from limen.engine.memo import Memo
@@ -94,10 +94,4 @@ def _outside(subject: Closure, groups: frozenset[str]) -> Closure:
     root = table[subject.root]
     left = tuple(parent for parent in root.parents if not (parent.type == "Group" and parent.id in groups))
     table[subject.root] = Entity(root.ref, root.attrs, left, root.version)
-    return close_entity(
-        subject.root,
-        table.get,
-        status=subject.status,
-        quarantined=subject.quarantined,
-        expires_at=subject.expires_at,
-    )
+    return close_again(subject, table.get)

@@ -11,7 +11,6 @@ Laws:
 
 import base64
 import binascii
-import os
 import re
 import struct
 from enum import IntEnum
@@ -23,6 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from limen.core.errors import Invalid
+from limen.journal.private_file import create_private
 
 NOTE_BYTES_MAX = 64 * 1024
 SIGNATURES_MAX = 16  # C2SP signed-note: at least so many must be accepted
@@ -225,18 +225,7 @@ def _create(path: Path, name: str, private: Ed25519PrivateKey) -> None:
     """Write a new key file, readable by its owner alone, whole or not at all."""
     key_id = VerifierKey(name, Algorithm.ED25519, private.public_key().public_bytes_raw()).key_id.hex()
     raw = bytes((Algorithm.ED25519,)) + private.private_bytes_raw()
-    draft = path.with_suffix(f".{os.getpid()}")
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8") as out:
-        out.write(f"{_PRIVATE}{_name(name)}+{key_id}+{_base64(raw)}\n")
-        out.flush()
-        os.fsync(out.fileno())
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass  # another process was first; its key is the one
-    finally:
-        draft.unlink()
+    create_private(path, f"{_PRIVATE}{_name(name)}+{key_id}+{_base64(raw)}\n".encode())
 
 
 _KEY_FORM = "A verifier key is NAME+HASH+BASE64; print them with: limen audit key"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from limen.core.clock import Clock
 from limen.core.errors import Conflict, Invalid
+from limen.journal.private_file import create_private
 from limen.journal.segments import Loss, SegmentName, check_continuity, is_sealed, recover_segment
 
 _NODE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -54,15 +55,7 @@ def load_salt(root: Path) -> bytes:
     """
     path = root / "salt"
     if not path.exists():
-        fresh = root / f"salt.{secrets.token_hex(4)}"
-        fresh.touch(mode=0o600)
-        fresh.write_bytes(secrets.token_bytes(_SALT_BYTES))
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            pass  # another node was first; its salt is the one
-        finally:
-            fresh.unlink()
+        create_private(path, secrets.token_bytes(_SALT_BYTES))
     salt = path.read_bytes()
     if len(salt) != _SALT_BYTES:
         raise Invalid(f"The journal's salt {path} is damaged.", remedy="Restore it from a backup.")

@@ -26,6 +26,7 @@ from limen.store.database import Store
 
 COUNTERSIGN_EVERY_S = 2.0
 ARCHIVE_EVERY_S = 600.0
+ARCHIVE_AFTER_S = 60.0  # nobody who waits for the start waits for a process that compacts
 
 log = structlog.get_logger("limen.control")
 
@@ -72,7 +73,7 @@ class JournalCare:
         self._tasks = [
             self._begin(self.sinks.run(), "sinks"),
             self._begin(self._repeat(self._countersigner.tick, COUNTERSIGN_EVERY_S), "countersign"),
-            self._begin(self._repeat(self._archive, ARCHIVE_EVERY_S), "archive"),
+            self._begin(self._repeat(self._archive, ARCHIVE_EVERY_S, after_s=ARCHIVE_AFTER_S), "archive"),
         ]
 
     async def stop(self) -> None:
@@ -87,7 +88,8 @@ class JournalCare:
         task.add_done_callback(_lament)
         return task
 
-    async def _repeat(self, work: Callable[[], None], every_s: float) -> None:
+    async def _repeat(self, work: Callable[[], None], every_s: float, *, after_s: float = 0.0) -> None:
+        await asyncio.sleep(after_s)
         while True:
             try:
                 await asyncio.to_thread(work)

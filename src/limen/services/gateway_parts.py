@@ -62,14 +62,14 @@ class Deciding:
         self.clock = SystemClock()
         journal = f"{seat.journal}-{slot}"
         signer = load_node_signer(state.root / "keys", state.journal, journal)
-        self.journal = Journal.open(state.journal, journal, self.clock, signer=signer)
+        self._keys = Keys.open(state.journal)
+        self.journal = Journal.open(state.journal, journal, self.clock, keys=self._keys, signer=signer)
         self.replica = Replica(self._load_bundle)
         self.replica.subscribe(self._configure_journal)
         self.memo = Memo()
         self.streams = Streams(self.clock, on_end=self._stream_ended)
         self.explainer = Explanations(self.replica, self.clock)
         self._state, self._seat, self._slot = state, seat, slot
-        self._keys = Keys.open(state.journal)
         self._shipper = self._make_shipper()
         self._file = ReplicaFile(adopt_replica(state.root, slot), self.clock, read_boot_id())
         self.feed = FeedClient(
@@ -145,8 +145,7 @@ class Deciding:
             await self._check_server.close()
         await self.explainer.close()
         self._file.close()
-        self.journal.close()
-        self._keys.close()
+        self.journal.close()  # its keys too
 
     # --- what Envoy tells --------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from joserfc.jwk import ECKey
 
 from limen.core.errors import Conflict, Invalid, NotFound
 from limen.core.secret import Secret
+from limen.journal.private_file import create_private
 from limen.store.sealing import create_state_key, derive_key, load_state_key
 
 SOCKET_PATH_MAX = 100  # bytes; sockaddr_un holds 108, and Envoy adds a little of its own
@@ -52,7 +53,7 @@ class StateDir:
             with contextlib.suppress(FileExistsError):  # another process was first
                 create_state_key(state_key)
         if not state.assertion_key_path.exists():
-            _create_private(state.assertion_key_path, ECKey.generate_key("P-256").as_pem(private=True))
+            create_private(state.assertion_key_path, ECKey.generate_key("P-256").as_pem(private=True))
         return state
 
     @classmethod
@@ -180,16 +181,3 @@ def _private_folder(folder: Path) -> None:
         raise Invalid(
             f"The folder {folder} for Limen's sockets is not private.", remedy="Remove it, and start again."
         )
-
-
-def _create_private(path: Path, content: bytes) -> None:
-    """Write a new file, readable by its owner alone, whole or not at all."""
-    draft = path.with_suffix(f".{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    with contextlib.suppress(FileExistsError):  # another process was first
-        os.link(draft, path)
-    draft.unlink()
