@@ -68,7 +68,7 @@ def follow_apart(work: str, job: Any, *, asked: bool = True) -> Iterator[Step | 
         Unavailable: the child died, or as many as may are at work (`COMPUTING_BUSY`).
     """
     with (
-        _seat() if asked else nullcontext(),
+        take_seat(_seats, _busy()) if asked else nullcontext(),
         subprocess.Popen(  # noqa: S603  this same program
             (sys.executable, "-m", __name__, work),
             stdin=subprocess.PIPE,
@@ -107,17 +107,22 @@ def run_apart(work: str, job: Any, *, asked: bool = True) -> Any:
 
 
 @contextmanager
-def _seat() -> Iterator[None]:
-    if not _seats.acquire(blocking=False):
-        raise Unavailable(
-            f"{AT_ONCE_MAX} long computations are at work already.",
-            remedy="Try again in a minute.",
-            code="COMPUTING_BUSY",
-        )
+def take_seat(seats: threading.BoundedSemaphore, busy: Unavailable) -> Iterator[None]:
+    """Hold one of a few seats meanwhile; raise `busy` when all are taken."""
+    if not seats.acquire(blocking=False):
+        raise busy
     try:
         yield
     finally:
-        _seats.release()
+        seats.release()
+
+
+def _busy() -> Unavailable:
+    return Unavailable(
+        f"{AT_ONCE_MAX} long computations are at work already.",
+        remedy="Try again in a minute.",
+        code="COMPUTING_BUSY",
+    )
 
 
 def _serve(work: str) -> None:

@@ -7,14 +7,14 @@ from what was recorded (replay).
 
 import threading
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 
 import msgspec
 
 from limen.administrator import apart
-from limen.administrator.apart import Outcome, follow_apart
+from limen.administrator.apart import Outcome, follow_apart, take_seat
 from limen.administrator.authority import Authority
 from limen.administrator.replaying import Progress, follow_replay
 from limen.core.changes import Projection
@@ -131,7 +131,10 @@ class Planner:
         Raises:
             Unavailable: no bundle is in force, too many plans are being made, or the child died.
         """
-        with self._seat():
+        busy = Unavailable(
+            f"{PLANS_MAX} plans are being made already.", remedy="Try again in a minute.", code="PLAN_BUSY"
+        )
+        with take_seat(self._seats, busy):
             job = Job(
                 base=dict(self._authority.bundle().files),
                 files=dict(files),
@@ -152,19 +155,6 @@ class Planner:
                     return message
                 yield Step("replay", int(message.part * 1000), 1000)
         raise AssertionError("a replay ends with its report, or raises")
-
-    @contextmanager
-    def _seat(self) -> Iterator[None]:
-        if not self._seats.acquire(blocking=False):
-            raise Unavailable(
-                f"{PLANS_MAX} plans are being made already.",
-                remedy="Try again in a minute.",
-                code="PLAN_BUSY",
-            )
-        try:
-            yield
-        finally:
-            self._seats.release()
 
 
 def _apart(job: Job) -> Generator[Step, None, Plan]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from limen.cli.decisions import UNITS_S, parse_duration
-from limen.cli.output import JsonOption, ReasonOption, StateOption, connect, err, parse_instant, print_rows
+from limen.cli.decisions import parse_moment
+from limen.cli.output import JsonOption, ReasonOption, StateOption, connect, err, print_rows
 from limen.core.errors import Invalid, LimenError
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def export(
     now = time.time()
     wanted = Wanted(
         classes=_parse_classes(classes),
-        since=_parse_when(since, "--since", now),
-        until=_parse_when(until, "--until", now),
+        since=parse_moment(since, "--since", now),
+        until=parse_moment(until, "--until", now),
         subject=subject,
     )
     hide = None if pseudonyms is None else Pseudonyms(load_key(pseudonyms))
@@ -159,12 +159,3 @@ def _parse_classes(text: str) -> tuple[str, ...]:
     if not found or set(found) - set(CLASSES):
         raise Invalid(f"--classes: '{text}' is none.", remedy="decisions, events, or decisions,events.")
     return found
-
-
-def _parse_when(text: str | None, field: str, now: float) -> float | None:
-    """Return an instant: so long ago, or a date's beginning, or a date and time."""
-    if text is None:
-        return None
-    if text[-1:] in UNITS_S and text[:-1].isdigit():
-        return now - parse_duration(text, field)
-    return parse_instant(f"{text}T00:00:00" if len(text) == len("2027-01-31") else text, field)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from limen.cli.decisions import UNITS_S, parse_duration
+from limen.cli.decisions import parse_duration, parse_moment
 from limen.cli.output import (
     JsonOption,
     StateOption,
@@ -14,7 +14,6 @@ from limen.cli.output import (
     connect,
     err,
     out,
-    parse_instant,
     print_fields,
     print_json,
     print_rows,
@@ -71,6 +70,7 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Search decisions and events, compacted or not. What was erased is found by no name."""
+    now = time.time()
     rows = connect(state).get(
         "/v1/audit/search",
         subject=subject,
@@ -82,8 +82,8 @@ def search(
         address=address,
         text=text,
         node=node,
-        since=_parse_moment(since, "--since"),
-        until=None if until is None else _parse_moment(until, "--until"),
+        since=parse_moment(since, "--since", now),
+        until=parse_moment(until, "--until", now),
         limit=limit,
     )
     shown = rows if as_json else [_readable(row) for row in rows]
@@ -172,16 +172,6 @@ def list_holds(
 def end_hold(hold: str, reason: WhyOption, state: StateOption = None, as_json: JsonOption = False) -> None:
     """End a hold: retention and erasure may go on."""
     print_fields(connect(state).post(f"/v1/audit/holds/{hold}/end", {"reason": reason}), as_json=as_json)
-
-
-def _parse_moment(text: str, field: str) -> float:
-    """Return the instant of `12h`, `7d` ago, or of a date, which means its beginning."""
-    if text[-1:] in UNITS_S and text[:-1].isdigit():
-        return time.time() - parse_duration(text, field)
-    dated = f"{text}T00:00:00" if len(text) == len("2027-01-31") else text
-    found = parse_instant(dated, field)
-    assert found is not None
-    return found
 
 
 def _readable(row: Mapping[str, Any]) -> dict[str, Any]:

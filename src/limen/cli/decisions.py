@@ -10,6 +10,7 @@ from limen.cli.output import (
     StateOption,
     connect,
     out,
+    parse_instant,
     print_json,
     print_line,
     print_rows,
@@ -139,3 +140,16 @@ def parse_duration(text: str, field: str) -> float:
     if unit not in UNITS_S or not (number.isascii() and number.isdigit()):
         raise Invalid(f"{field}: '{text}' is not a duration.", remedy="Write 30m, 12h or 7d.")
     return float(int(number) * UNITS_S[unit])
+
+
+def parse_moment(text: str | None, field: str, now: float) -> float | None:
+    """Return the instant of `12h` or `7d` before now, of a date (its beginning), or of a date and time.
+
+    Raises:
+        Invalid: none of these.
+    """
+    if text is None:
+        return None
+    if text[-1:] in UNITS_S and text[:-1].isdigit():
+        return now - parse_duration(text, field)
+    return parse_instant(f"{text}T00:00:00" if len(text) == len("2027-01-31") else text, field)

@@ -7,7 +7,7 @@ shown by their numbers, and in HTML everything is escaped.
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from limen.cli.output import render_instant
+from limen.cli.output import printable, render_instant
 from limen.engine.replay_report import Difference, Effect, Report, Side
 
 NAMES_MAX = 8  # people named on a terminal; JSON and HTML name more
@@ -22,11 +22,6 @@ TITLES = {
     Effect.WOULD_GAIN: "would be allowed, once enforced",
 }
 """Effects as a heading says them."""
-
-
-def printable(text: str) -> str:
-    """Return text in which nothing moves a cursor, hides, or turns the direction of reading."""
-    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text)
 
 
 def lines(report: Report) -> Iterator[str]:
