@@ -9,8 +9,8 @@ from fake_provider import ISSUER, FakeProvider
 from identity_world import AUTH, WIKI, Browser, World
 from joserfc.jwk import OctKey, RSAKey
 
-from limen.core.catalogue import OidcConfig
 from limen.core.clock import FakeClock
+from limen.core.identity_config import OidcConfig
 from limen.core.secret import Secret
 from limen.store import directory
 
@@ -56,7 +56,7 @@ def test_a_person_comes_in_through_the_provider(world: World, provider: FakeProv
     assert answer.headers["location"] == "/"
     grace = _person(world, "grace")
     assert grace is not None
-    assert (grace.name, grace.groups, grace.external) == ("Grace Hopper", ("staff",), "corp:s-1")
+    assert (grace.name, grace.groups, grace.source) == ("Grace Hopper", ("staff",), "oidc:corp")
     session = world.parts.sessions.list_live("grace")[0][0]
     assert (session.aal, session.methods) == (1, ("oidc:corp",))
     assert provider.sent["authorization"].startswith("Basic ")

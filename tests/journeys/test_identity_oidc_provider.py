@@ -11,8 +11,8 @@ import httpx
 import pytest
 from identity_world import AUTH, WIKI, World, forms
 
-from limen.core.catalogue import OidcConfig
 from limen.core.clock import FakeClock
+from limen.core.identity_config import OidcConfig, SourceRules
 from limen.core.secret import Secret
 from limen.store import directory
 
@@ -65,7 +65,12 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def world(tmp_path: Path, issuer: str) -> Iterator[World]:
     scopes = ("openid", "profile", "email", "groups")
     config = OidcConfig(
-        "corp", issuer, "limen", client_secret="corp-secret", scopes=scopes, group_prefix="corp/"
+        "corp",
+        issuer,
+        "limen",
+        client_secret="corp-secret",
+        scopes=scopes,
+        people=SourceRules(group_prefix="corp/"),
     )
     clock = FakeClock(time.time())  # the provider lives in real time
     world = World(tmp_path, oidc=(config,), clock=clock, secret=lambda name: Secret(name))
@@ -103,7 +108,7 @@ def test_a_person_signs_in_through_a_provider_that_is_not_ours(world: World) -> 
     assert browser.get(answer.headers["location"]).headers["location"] == "/welcome"
     with world.store.read() as connection:
         grace = directory.get_person(connection, "grace")
-    assert (grace.external, grace.name, grace.email) == ("corp:grace", "Grace Hopper", "grace@corp.example")
+    assert (grace.source, grace.name, grace.email) == ("oidc:corp", "Grace Hopper", "grace@corp.example")
     assert len(grace.groups) == GROUPS and "corp/team-7" in grace.groups
     assert world.parts.sessions.list_live("grace")[0][0].aal == 1
 

@@ -105,8 +105,8 @@ def test_a_person_comes_through_the_provider_to_the_page_that_they_asked_for(
         page = sign_in_at_provider(client, issuer, f"{wiki}?from=mail", "hedy")
         assert (page.status_code, unquote(str(page.url))) == (200, f"{wiki}?from=mail")
         hedy = demo.admin.get("/v1/people/hedy")
-        assert (hedy["external"], hedy["name"], hedy["email"]) == (
-            "corp:hedy",
+        assert (hedy["source"], hedy["name"], hedy["email"]) == (
+            "oidc:corp",
             "Hedy Lamarr",
             "hedy@corp.example",
         )
@@ -140,5 +140,5 @@ def test_the_username_of_somebody_here_is_not_taken_over(demo: Demo, issuer: str
     with demo.client() as client:
         page = sign_in_at_provider(client, issuer, wiki, "ada")
         assert page.status_code >= 400
-        assert demo.admin.get("/v1/people/ada")["external"] is None
+        assert demo.admin.get("/v1/people/ada")["identities"] == []
         assert client.http.get(wiki, headers={"Accept": "application/json"}).status_code == 401

@@ -24,8 +24,9 @@ from limen.administrator import links
 from limen.administrator.desk import seal_context
 from limen.console.app import create_console
 from limen.console.deps import ConsoleDeps, Parts
-from limen.core.catalogue import AppConfig, Catalogue, OidcConfig
+from limen.core.catalogue import AppConfig, Catalogue
 from limen.core.clock import FakeClock
+from limen.core.identity_config import OidcConfig
 from limen.core.record import EventRecord
 from limen.core.secret import Secret
 from limen.information.identity import totp

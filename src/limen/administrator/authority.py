@@ -27,8 +27,9 @@ from limen.engine.replay import stable_inputs
 from limen.engine.who_can import AccessClass, SubjectClasses, classify, who_can
 
 POINT = "admin-api"
+TOKEN_POINT = "token"  # signing in to a client, and tokens for it
 LOOPBACK = "127.0.0.1"
-RESOURCE_TYPES = ("App", "Route", "Service")
+RESOURCE_TYPES = ("App", "Route", "Service", "Client")
 SESSION_S = 43_200  # life of a session that is only supposed
 
 
@@ -72,7 +73,10 @@ class Authority:
         self.node = node
         self._replica = replica
         self._journal = journal
-        self._recorder = Recorder(journal, node, stable_inputs, point=POINT, urgent=True)
+        self._recorders = {
+            POINT: Recorder(journal, node, stable_inputs, point=POINT, urgent=True),
+            TOKEN_POINT: Recorder(journal, node, stable_inputs, point=TOKEN_POINT),
+        }
         self._clock = clock
         self._memo = Memo(1024)
         self._lock = threading.Lock()
@@ -116,13 +120,13 @@ class Authority:
         return found
 
     def resource(self, name: str) -> EntityRef:
-        """Return the app, route or service of this name.
+        """Return the app, route, service or client of this name.
 
         Raises:
             NotFound: the catalogue has none.
         """
         entities = self.active().entities
-        for kind in ("Route",) if "/" in name else ("App", "Service"):
+        for kind in ("Route",) if "/" in name else ("App", "Service", "Client"):
             if EntityRef(kind, name) in entities:
                 return EntityRef(kind, name)
         raise NotFound(f"There is no resource '{name}'.", remedy="See `limen policy show`, or name an app.")
@@ -139,23 +143,34 @@ class Authority:
         action: str,
         resource: EntityRef,
         *,
+        session: SessionFacts | None = None,
+        point: str = POINT,
         method: str = "",
         path: str = "",
         ip: str = LOOPBACK,
     ) -> Answer:
-        """Decide a call on control itself, and record it before it is answered.
+        """Decide what control itself gives, and record it before it is answered.
 
-        Its record may use the reserve of a full disk: revocation goes on.
+        Args:
+            subject, action, resource: what is asked.
+            session: what a person has proven; a workload needs none.
+            point: `POINT`, a call of the admin API: its record may use the reserve of a full disk, so that
+                revocation goes on. Or `TOKEN_POINT`.
+            method, path, ip: of the request.
 
         Raises:
             Unavailable: it could not be recorded, or no bundle is in force.
         """
         began = self._clock.boot_s()
         with self._lock:
-            answer = self._answer(subject, action, resource, None, ip=ip, method=method, path=path)
+            answer = self._answer(subject, action, resource, session, ip=ip, method=method, path=path)
         took_us = int((self._clock.boot_s() - began) * 1e6)
-        self._record(answer, took_us)
+        self._record(answer, took_us, self._recorders[point])
         return answer
+
+    def explain(self, answer: Answer) -> Explanation:
+        """Return why a denial, and what would cure it."""
+        return explain(answer.request, answer.facts, self.active().policies)
 
     def suppose(
         self, subject: EntityRef, action: str, resource: EntityRef, supposed: Supposed
@@ -283,8 +298,8 @@ class Authority:
         )
         return Answer(request, facts, self._memo.decide(request, facts, self.active().policies))
 
-    def _record(self, answer: Answer, took_us: int) -> None:
-        recorder, policies = self._recorder, self.active().policies
+    def _record(self, answer: Answer, took_us: int, recorder: Recorder) -> None:
+        policies = self.active().policies
         inputs_id = recorder.inputs_id(answer.request, answer.facts, policies)
         recorder.write(
             recorder.entry(

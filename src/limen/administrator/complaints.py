@@ -132,7 +132,7 @@ class Complaints:
     def _owner(self, name: str) -> str:
         catalogue = self._desk.catalogue()
         app = catalogue.apps.get(name.partition("/")[0])
-        found = app or catalogue.services.get(name)
+        found = app or catalogue.services.get(name) or catalogue.clients.get(name)
         return (found.owner if found is not None else None) or ""
 
 

@@ -16,7 +16,7 @@ from limen.core.secret import Secret
 from limen.information.identity import recovery, throttle, totp
 from limen.information.identity.passkeys import RelyingParty
 from limen.information.identity.passwords import PasswordHasher
-from limen.store import credentials, devices, sign_ins
+from limen.store import credentials, devices, sign_ins, spent
 from limen.store.credentials import Credentials
 from limen.store.sealing import Sealer
 from limen.store.sign_ins import PendingSignIn
@@ -187,6 +187,7 @@ class Desk:
         with self.ledger.store.transaction("limen", "sweep sign-ins") as tx:
             sign_ins.purge(tx.connection, tx.now)
             devices.purge_devices(tx.connection, tx.now)
+            spent.purge_spent(tx.connection, tx.now)
 
 
 def token_hash(token: str) -> str:

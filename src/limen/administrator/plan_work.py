@@ -117,11 +117,18 @@ def make_world(bundle: Bundle, facts: Iterable[Projection], like: World | None =
 def _close(fact: Projection, lookup: Callable[[EntityRef], Entity | None]) -> Closure | None:
     if isinstance(fact, PersonFact):
         ref = EntityRef("User", fact.id)
-        ends = fact.expires_at
-        return close_entity(ref, lookup, status=fact.status, quarantined=fact.quarantined, expires_at=ends)
+        return close_entity(
+            ref,
+            lookup,
+            status=fact.status,
+            quarantined=fact.quarantined,
+            expires_at=fact.expires_at,
+            groups_unknown=bool(fact.groups_unknown),
+        )
     if isinstance(fact, WorkloadFact):
         ref = EntityRef("Workload", fact.id)
-        return close_entity(ref, lookup, status=fact.status, quarantined=fact.quarantined)
+        ends = fact.expires_at
+        return close_entity(ref, lookup, status=fact.status, quarantined=fact.quarantined, expires_at=ends)
     return None
 
 

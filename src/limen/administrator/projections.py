@@ -15,6 +15,7 @@ from limen.core.changes import (
     SecretFact,
     SessionFact,
     WorkloadFact,
+    WorkloadSessionFact,
 )
 from limen.core.decision import Grant
 from limen.core.entities import Entity
@@ -29,6 +30,7 @@ KINDS: dict[type, str] = {
     GroupFact: "group",
     SessionFact: "session",
     AppSessionFact: "app_session",
+    WorkloadSessionFact: "workload_session",
     GrantFact: "grant",
     BundleFact: "bundle",
     SecretFact: "secret",

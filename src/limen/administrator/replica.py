@@ -266,10 +266,21 @@ class Replica:
                 status=fact.status,
                 quarantined=fact.quarantined,
                 expires_at=fact.expires_at,
+                groups_unknown=bool(fact.groups_unknown),
             )
         if isinstance(fact, WorkloadFact):
-            return close_entity(ref, self.entity, status=fact.status, quarantined=fact.quarantined)
+            return close_entity(
+                ref,
+                self.entity,
+                status=fact.status,
+                quarantined=fact.quarantined,
+                expires_at=fact.expires_at,
+            )
         return close_entity(ref, self.entity)
+
+    def _signals(self, subject: EntityRef | None) -> tuple[str, ...]:
+        person = self.person(subject.id) if subject is not None and subject.type == "User" else None
+        return person.signals if person is not None else ()
 
     def grants(self, subject: Closure, resource: Closure, at: Instant) -> tuple[Grant, ...]:
         """Return the grants that stand at `at` for this subject and resource, ordered by id."""
@@ -316,6 +327,7 @@ class Replica:
             resource=about,
             session=session,
             network=network or Network(),
+            signals=self._signals(subject),
             grants=() if who is None else self.grants(who, about, at),
             age_s=age_s,
             staleness_max_s=staleness_max_s,

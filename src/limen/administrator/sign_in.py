@@ -25,6 +25,7 @@ from limen.information.identity.assurance import PASSKEY, PASSWORD, assess_metho
 from limen.information.identity.passwords import PasswordVerdict
 from limen.information.identity.throttle import Charge
 from limen.store import credentials as keys
+from limen.store import directory
 from limen.store.credentials import Credentials
 
 USERNAME_LENGTH_MAX = 129
@@ -242,6 +243,7 @@ class SignIn:
         assert person is not None and proof is not None
         visit = attempt.visit
         opened = self._desk.sessions.settle(entry, person, proof, visit.browser, visit.presented)
+        directory.note_signed_in(entry.tx.connection, person, entry.tx.now)
         entry.note("sign_in.succeeded", target=person, session=opened.session.id,
                    methods=list(proof.methods), aal=proof.assurance.aal)  # fmt: skip
         earned = proof.assurance.aal >= AAL_OF_KNOWN_BROWSERS

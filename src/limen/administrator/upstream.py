@@ -16,14 +16,15 @@ from limen.administrator.ledger import Entry
 from limen.administrator.session_values import Answer, Over, Proof, TooMany, Visit, Wrong
 from limen.administrator.sign_in import Attempt, SignIn
 from limen.administrator.sign_in_life import SignInEvent, SignInState
-from limen.core.catalogue import OidcConfig
 from limen.core.errors import Conflict, Invalid, LimenError, NotFound, Refused
+from limen.core.identity_config import OidcConfig
 from limen.core.secret import Secret
 from limen.information.identity import throttle
-from limen.information.identity.assurance import OIDC_PREFIX, assess_methods
-from limen.information.identity.oidc import UpstreamFlow, UpstreamIdentity, UpstreamProvider
+from limen.information.identity.assurance import assess_methods
+from limen.information.identity.oidc import UpstreamFlow, UpstreamProvider
+from limen.information.identity.upstream_identity import UpstreamIdentity
 from limen.store import credentials as keys
-from limen.store import directory
+from limen.store import directory, identities
 from limen.store.credentials import Credentials
 
 RESERVED_GROUPS = frozenset({"limen-admins"})
@@ -106,24 +107,25 @@ class Upstream:
     # --- who that is here ----------------------------------------------------------------------------
 
     def _admit(self, identity: UpstreamIdentity, config: OidcConfig, visit: Visit) -> Answer:
-        desk, external = self._desk, f"{identity.provider}:{identity.subject}"
+        desk = self._desk
         with desk.ledger.entry("nobody", f"sign in through {config.name}", ip=visit.browser.ip) as entry:
-            owner = keys.load_by_external(entry.tx.connection, external)
-            if owner is None and config.create:
-                owner = self._create(entry, identity, external)
+            username = identities.find_owner(entry.tx.connection, identity.source, identity.subject)
+            owner = keys.load_credentials(entry.tx.connection, username) if username else None
+            if owner is None and config.people.create:
+                owner = self._create(entry, identity)
             attempt = Attempt(visit, why="unknown" if owner is None else "inactive")
             if owner is None or not owner.active_at(entry.tx.now):
                 attempt.person = owner.person if owner else None
                 return self._sign_in.advance(entry, attempt, SignInState.UPSTREAM, SignInEvent.UPSTREAM_WRONG)
             entry.act_as(owner.person)
-            groups = map_groups(identity.groups, config.group_prefix)
-            directory.sync_memberships(entry.tx, owner.person, f"oidc:{config.name}", groups)
-            methods = (f"{OIDC_PREFIX}{config.name}",)
+            groups = map_groups(identity.groups or (), config.people.group_prefix)
+            directory.sync_memberships(entry.tx, owner.person, identity.source, groups)
+            methods = (identity.source,)
             attempt.person = owner.person
             attempt.proof = Proof(methods, assess_methods(methods, identity.assurance), identity.auth_at)
             return self._sign_in.advance(entry, attempt, SignInState.UPSTREAM, SignInEvent.UPSTREAM_RIGHT)
 
-    def _create(self, entry: Entry, identity: UpstreamIdentity, external: str) -> Credentials | None:
+    def _create(self, entry: Entry, identity: UpstreamIdentity) -> Credentials | None:
         """Make the person at first sign-in.
 
         Raises:
@@ -132,15 +134,16 @@ class Upstream:
         username = derive_username(identity.username)
         try:
             directory.create_person(
-                entry.tx, username, name=identity.name, email=identity.email, external=external
+                entry.tx, username, name=identity.name, email=identity.email, source=identity.source
             )
+            identities.link_identity(entry.tx, identity.source, identity.subject, username)
         except (Conflict, Invalid) as error:
             raise Refused(
                 f"No person can be made here for this account of {identity.provider}: {error.message}",
                 remedy="Ask an administrator to look at the username that the provider sends.",
                 code="UPSTREAM_USERNAME",
             ) from error
-        entry.note("person.created", target=username, by=f"oidc:{identity.provider}")
+        entry.note("person.created", target=username, by=identity.source)
         return keys.load_credentials(entry.tx.connection, username)
 
     # --- inside --------------------------------------------------------------------------------------

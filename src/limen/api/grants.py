@@ -15,7 +15,12 @@ from limen.store.grants import GRANT_MAX_S, GrantFilter, StoredGrant
 
 router = APIRouter(tags=["grants"])
 
-USUAL_ACTIONS = {"App": ("read", "write"), "Route": ("read", "write"), "Service": ("connect",)}
+USUAL_ACTIONS = {
+    "App": ("read", "write"),
+    "Route": ("read", "write"),
+    "Service": ("connect",),
+    "Client": ("sign_in",),
+}
 """What a grant permits that names no action: as much as an entry of `allow:` does."""
 
 WORDS = {"User": "user", "Group": "group"}
@@ -25,9 +30,9 @@ class NewGrant(Body):
     """A grant to give: to whom, on what, which actions, until when, why."""
 
     to: str = Field(description="`user:ada` or `group:dba`.")
-    on: str = Field(description="An app, a route (`app/route`) or a service.")
+    on: str = Field(description="An app, a route (`app/route`), a service or a client.")
     actions: list[str] | None = Field(
-        default=None, description="Unset: read and write; of a service connect."
+        default=None, description="Unset: read and write; of a service connect, of a client sign_in."
     )
     for_s: float | None = Field(default=None, gt=0, le=GRANT_MAX_S, description="How long, in seconds.")
     expires_at: float | None = Field(default=None, description="Or until when, in Unix seconds.")

@@ -19,6 +19,7 @@ from limen.core.entities import Kind, Status
 from limen.core.errors import Invalid
 from limen.store import directory, sessions
 from limen.store.credentials import load_credentials
+from limen.store.identities import list_identities
 
 router = APIRouter(tags=["people"])
 PAGE = 500  # people per query of the store; the answer holds all that match
@@ -122,9 +123,11 @@ def show_person(person: str, deps: Deps) -> dict[str, Any]:
         found = directory.get_person(connection, person)
         credentials = load_credentials(connection, person)
         live = sessions.list_sessions(connection, person)
+        elsewhere = list_identities(connection, person)
     factors = sorted(credentials.second_factors) if credentials else []
     more = {
         "second_factors": factors,
+        "identities": [{"source": one.source, "subject": one.subject} for one in elsewhere],
         "sessions": [one.id for one in live],
         "grants": grants_of(deps, person),
     }

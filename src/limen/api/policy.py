@@ -13,7 +13,7 @@ from limen.api.body import Body, Why
 from limen.api.deps import Actor, Deps, decided
 from limen.api.lines import stream_lines
 from limen.core.ids import EntityRef
-from limen.core.resources import catalogue_entities
+from limen.core.resources import ACTIONS_ON, catalogue_entities
 from limen.store import bundles, proposals
 
 router = APIRouter(tags=["policy"])
@@ -52,7 +52,7 @@ class Question(Body):
     """A person, an action, a resource, and the sign-in that is supposed."""
 
     subject: str
-    action: Literal["read", "write", "admin", "connect"]
+    action: Literal["read", "write", "admin", "connect", "sign_in"]
     resource: str
     aal: int = Field(default=2, ge=0, le=3)
     passkey: bool = False
@@ -63,7 +63,7 @@ class Question(Body):
 class WhoCan(Body):
     """An action on a resource."""
 
-    action: Literal["read", "write", "admin", "connect"]
+    action: Literal["read", "write", "admin", "connect", "sign_in"]
     resource: str
 
 
@@ -76,12 +76,12 @@ def show_policy(deps: Deps) -> dict[str, Any]:
 
 @router.get("/v1/resources", summary="List resources", **decided("read", "policy"))
 def list_resources(deps: Deps) -> list[dict[str, Any]]:
-    """Return every app, route and service of the catalogue."""
+    """Return every app, route, service and client of the catalogue."""
     found = catalogue_entities(deps.authority.active().catalogue)
     return [
         {"id": ref.id, "type": ref.type, "in": [str(parent) for parent in entity.parents]}
         for ref, entity in sorted(found.items())
-        if ref.type in ("App", "Route", "Service")
+        if ref.type in ACTIONS_ON
     ]
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from limen.core.client_config import ClientConfig
+from limen.core.identity_config import OidcConfig, SourcesConfig
 from limen.core.ids import EntityRef
 from limen.core.rollout import ENFORCED, Rollout
 
@@ -23,6 +25,9 @@ BUILT_IN_ATTRIBUTES: Mapping[str, str] = {
     "employer": "String",
 }
 """Attributes of people that every organisation has, and their Cedar types."""
+
+NAMED_FILES = (".pem", ".xml", ".json")
+"""Endings of what a bundle holds where `limen.yaml` names it: certificates, SAML metadata, key sets."""
 
 CEDAR_TYPES: Mapping[str, type] = {"String": str, "Long": int, "Bool": bool}
 """Cedar types that an attribute may have, and what holds their values here."""
@@ -147,21 +152,6 @@ class ServiceConfig(msgspec.Struct, frozen=True):
         return self.rollout
 
 
-class OidcConfig(msgspec.Struct, frozen=True):
-    """One upstream OpenID provider. `client_secret` names a stored secret."""
-
-    name: str
-    issuer: str
-    client_id: str
-    client_secret: str | None = None
-    scopes: tuple[str, ...] = ("openid", "profile", "email")
-    groups_claim: str = "groups"
-    username_claim: str = "preferred_username"
-    ca_pem: str | None = None
-    create: bool = True  # make the person at first sign-in
-    group_prefix: str = ""
-
-
 class EdgeConfig(msgspec.Struct, frozen=True):
     """Proxies in front of the gateway. Unset: forwarded headers are ignored."""
 
@@ -235,7 +225,9 @@ class Catalogue(msgspec.Struct, frozen=True):
     attributes: Mapping[str, str] = {}  # name -> Cedar type (String, Long, Bool)
     segments: Mapping[str, str | None] = {}  # name -> parent
     edge: EdgeConfig = EdgeConfig()
+    clients: Mapping[str, ClientConfig] = {}
     oidc: tuple[OidcConfig, ...] = ()
+    sources: SourcesConfig = SourcesConfig()
     certificate: CertificateConfig | None = None
     session_max_s: int = 43_200
     session_idle_s: int = 3_600

@@ -24,6 +24,8 @@ class PersonFact(msgspec.Struct, frozen=True, tag="person"):
     groups: tuple[str, ...] = ()  # direct memberships, sorted
     attributes: Mapping[str, Any] = {}
     expires_at: Instant | None = None
+    signals: tuple[str, ...] = ()  # what policies read as `context.signals`
+    groups_unknown: str = ""  # the source that did not list their groups
 
 
 class WorkloadFact(msgspec.Struct, frozen=True, tag="workload"):
@@ -34,6 +36,7 @@ class WorkloadFact(msgspec.Struct, frozen=True, tag="workload"):
     status: Status = Status.ACTIVE
     quarantined: bool = False
     groups: tuple[str, ...] = ()
+    expires_at: Instant | None = None
 
 
 class GroupFact(msgspec.Struct, frozen=True, tag="group"):
@@ -69,6 +72,26 @@ class AppSessionFact(msgspec.Struct, frozen=True, tag="app_session"):
     kind: str = "cookie"
 
 
+class WorkloadSessionFact(msgspec.Struct, frozen=True, tag="workload_session"):
+    """A workload's short-lived access. `id` is the hash of its token; ended ones are tombstones.
+
+    Attributes:
+        methods: how it was proven: `key`, `exchange:<issuer>`, `svid`, `secret`.
+        apps: apps and services that it is good for; empty for all.
+        jkt: SHA-256 thumbprint of the key that each use must prove (RFC 9449); empty for none.
+        x5t: SHA-256 of the client certificate that each use must show (RFC 8705); empty for none.
+    """
+
+    id: str
+    workload: str
+    methods: tuple[str, ...]
+    started_at: Instant
+    expires_at: Instant
+    apps: tuple[str, ...] = ()
+    jkt: str = ""
+    x5t: str = ""
+
+
 class GrantFact(msgspec.Struct, frozen=True, tag="grant"):
     """A time-bound grant; `principal` and `resource` are `Type::id` pairs."""
 
@@ -95,7 +118,15 @@ class SecretFact(msgspec.Struct, frozen=True, tag="secret"):
 
 
 Projection = (
-    PersonFact | WorkloadFact | GroupFact | SessionFact | AppSessionFact | GrantFact | BundleFact | SecretFact
+    PersonFact
+    | WorkloadFact
+    | GroupFact
+    | SessionFact
+    | AppSessionFact
+    | WorkloadSessionFact
+    | GrantFact
+    | BundleFact
+    | SecretFact
 )
 
 

@@ -33,6 +33,7 @@ class Code(StrEnum):
     SUBJECT_ENDED = "SUBJECT_ENDED"
     SUBJECT_EXPIRED = "SUBJECT_EXPIRED"
     QUARANTINED = "QUARANTINED"
+    GROUPS_UNKNOWN = "GROUPS_UNKNOWN"  # a provider did not list the subject's groups
     STATE_STALE = "STATE_STALE"
     ENGINE_FAILED = "ENGINE_FAILED"
     CROSS_APP = "CROSS_APP"  # an unsafe method that comes from another app of the domain

@@ -48,7 +48,8 @@ class Closure(msgspec.Struct, frozen=True):
         ancestors: every entity that `root in x` holds for, root included.
         digest: SHA-256 (16 bytes, hex) of the canonical content. Equal digests decide alike, so it
             serves as the version in memo keys and as the name of the stored input.
-        status, quarantined, expires_at: what the engine refuses before any policy (subjects only).
+        status, quarantined, expires_at, groups_unknown: what the engine refuses before any policy (subjects
+            only).
     """
 
     root: EntityRef
@@ -58,6 +59,7 @@ class Closure(msgspec.Struct, frozen=True):
     status: Status = Status.ACTIVE
     quarantined: bool = False
     expires_at: Instant | None = None
+    groups_unknown: bool = False
 
 
 def close_entity(
@@ -67,6 +69,7 @@ def close_entity(
     status: Status = Status.ACTIVE,
     quarantined: bool = False,
     expires_at: Instant | None = None,
+    groups_unknown: bool = False,
 ) -> Closure:
     """Build the closure of `ref`. Entities that `lookup` does not know stand there bare.
 
@@ -75,12 +78,14 @@ def close_entity(
     ancestors = frozenset(_reach((ref,), lookup, attributes=False))
     found = {r: lookup(r) or Entity(r) for r in _reach((ref,), lookup, attributes=True)}
     entities = tuple(found[r] for r in sorted(found))
+    standing: list[Any] = [ref, status, quarantined, expires_at]
+    if groups_unknown:  # so that digests of before this field stay what they were
+        standing.append("groups-unknown")
     content = msgspec.json.encode(
-        [[e.ref, e.attrs, sorted(e.parents)] for e in entities] + [[ref, status, quarantined, expires_at]],
-        order="deterministic",
+        [[e.ref, e.attrs, sorted(e.parents)] for e in entities] + [standing], order="deterministic"
     )
     digest = hashlib.sha256(content).hexdigest()[:32]
-    return Closure(ref, entities, ancestors, digest, status, quarantined, expires_at)
+    return Closure(ref, entities, ancestors, digest, status, quarantined, expires_at, groups_unknown)
 
 
 def close_again(closure: Closure, lookup: Callable[[EntityRef], Entity | None]) -> Closure:
@@ -91,6 +96,7 @@ def close_again(closure: Closure, lookup: Callable[[EntityRef], Entity | None]) 
         status=closure.status,
         quarantined=closure.quarantined,
         expires_at=closure.expires_at,
+        groups_unknown=closure.groups_unknown,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from limen.core.catalogue import ADMIN_APP, AppConfig, Catalogue, RouteConfig, ServiceConfig
+from limen.core.client_config import ClientConfig
 from limen.core.entities import Entity
 from limen.core.ids import EntityRef
 
@@ -15,6 +16,7 @@ ACTIONS_ON: Mapping[str, tuple[str, ...]] = {
     "App": ("read", "write", "admin"),
     "Route": ("read", "write", "admin"),
     "Service": ("connect",),
+    "Client": ("sign_in",),
 }
 """What may be asked of each kind of resource, as the Cedar schema says."""
 
@@ -34,12 +36,14 @@ ADMIN_ROUTES = (
     "secrets",
     "system",
     "workloads",
+    "sources",
+    "identity",
 )
 """Parts of Limen's own administration: `Route::"limen/people"` and so on."""
 
 
 def catalogue_entities(catalogue: Catalogue) -> Mapping[EntityRef, Entity]:
-    """Return every App, Route, Service, Segment and Label entity of the catalogue, Limen's own included."""
+    """Return every resource, segment and label of the catalogue as entities, Limen's own included."""
     found: dict[EntityRef, Entity] = {}
 
     def add(
@@ -65,13 +69,22 @@ def catalogue_entities(catalogue: Catalogue) -> Mapping[EntityRef, Entity]:
     for service in catalogue.services.values():
         kind = {"protocol": service.protocol, "port": service.port}
         add(service.ref, _above(service), service.owner, kind)
+    for client in catalogue.clients.values():
+        add(client.ref, _above(client), client.owner)
     add(EntityRef("App", ADMIN_APP))
     for part in ADMIN_ROUTES:
         add(EntityRef("Route", f"{ADMIN_APP}/{part}"), (EntityRef("App", ADMIN_APP),))
     return found
 
 
-def _above(resource: AppConfig | ServiceConfig) -> tuple[EntityRef, ...]:
+def plain_resources(
+    catalogue: Catalogue,
+) -> tuple[tuple[str, Mapping[str, ServiceConfig | ClientConfig]], ...]:
+    """Return the resources without routes, by their sections of `limen.yaml`."""
+    return ("services", catalogue.services), ("clients", catalogue.clients)
+
+
+def _above(resource: AppConfig | ServiceConfig | ClientConfig) -> tuple[EntityRef, ...]:
     labels = tuple(EntityRef("Label", label) for label in resource.labels)
     return ((EntityRef("Segment", resource.segment),) if resource.segment else ()) + labels
 

@@ -8,6 +8,7 @@ Laws:
 import hashlib
 from collections.abc import Mapping
 
+from limen.core.catalogue import NAMED_FILES
 from limen.core.errors import BundleRefused, Finding, Severity
 from limen.core.ids import BundleId
 from limen.engine import cedar_files
@@ -39,7 +40,7 @@ def belongs(path: str) -> bool:
     """Return whether a file at this relative path is read as a part of a bundle."""
     return (
         path == LIMEN_YAML_FILE
-        or path.endswith(".pem")
+        or path.endswith(NAMED_FILES)
         or (path.startswith("policies/") and path.endswith(".cedar"))
         or (path.startswith("tests/") and path.endswith((".yaml", ".yml")))
     )
@@ -106,8 +107,8 @@ def _canonical(text: str) -> str:
 
 
 def _kept(texts: Mapping[str, str], named: frozenset[str]) -> dict[str, str]:
-    """Leave out certificates that nothing names: they are no content of the bundle."""
-    return {path: text for path, text in texts.items() if not path.endswith(".pem") or path in named}
+    """Leave out certificates and the like that nothing names: they are no content of the bundle."""
+    return {path: text for path, text in texts.items() if not path.endswith(NAMED_FILES) or path in named}
 
 
 def _misplaced(files: Mapping[str, str]) -> list[Finding]:

@@ -29,6 +29,7 @@ from limen.engine.forms import (
     nearest,
 )
 from limen.engine.read_forms import MISSING, Log, Path, read
+from limen.engine.schema import ACTIONS
 from limen.engine.yaml_text import YamlRefused, compose, place
 
 REMEDIES = frozenset(
@@ -131,8 +132,8 @@ TEST = Table(
         "name": Key(Text(rules.WORD), "A sentence that says what must hold.", required=True),
         "subject": Key(SUBJECT, "Who asks.", required=True),
         "action": Key(
-            Choice(tuple(dict.fromkeys((*ACTIONS_ON["App"], *ACTIONS_ON["Service"])))),
-            "What they want; `connect` for services.",
+            Choice(ACTIONS),
+            "What they want; `connect` for services, `sign_in` for clients.",
             required=True,
         ),
         "resource": Key(Text(_RESOURCE), "An app, app/route, or a service.", required=True),

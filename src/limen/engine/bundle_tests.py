@@ -136,9 +136,10 @@ class _Stage:
         return request, facts
 
     def _named(self, name: str) -> EntityRef:
-        """Return what a test means by a name: apps and services share one space of names."""
-        service = EntityRef("Service", name)
-        return service if service in self._entities else EntityRef("Route" if "/" in name else "App", name)
+        """Return what a test means by a name: apps, services and clients share one space of names."""
+        others = (EntityRef("Service", name), EntityRef("Client", name))
+        found = next((ref for ref in others if ref in self._entities), None)
+        return found or EntityRef("Route" if "/" in name else "App", name)
 
     def _instant(self, context: Mapping[str, Any]) -> Instant:
         if "now" in context:

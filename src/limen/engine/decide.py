@@ -91,7 +91,9 @@ def _subject_refusal(subject: Closure, at: Instant, device_quarantined: bool) ->
         return Code.SUBJECT_SUSPENDED if subject.status is Status.SUSPENDED else Code.SUBJECT_ENDED
     if subject.expires_at is not None and not at < subject.expires_at:
         return Code.SUBJECT_EXPIRED
-    return Code.QUARANTINED if subject.quarantined or device_quarantined else None
+    if subject.quarantined or device_quarantined:
+        return Code.QUARANTINED
+    return Code.GROUPS_UNKNOWN if subject.groups_unknown else None
 
 
 def _session_refusal(request: AccessRequest, facts: Facts) -> Code | None:

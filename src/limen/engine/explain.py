@@ -17,7 +17,13 @@ from limen.engine.remedies import DEVICE_REMEDIES, WEAKER, Candidate, apply, can
 
 EVALUATIONS_MAX = 32  # design/decision.md, "Explaining a denial"
 SIZE_MAX = 2
-VERBS = {"read": "read", "write": "change", "admin": "administer", "connect": "connect to"}
+VERBS = {
+    "read": "read",
+    "write": "change",
+    "admin": "administer",
+    "connect": "connect to",
+    "sign_in": "sign in to",
+}
 """Actions as a person says them."""
 
 SENTENCES = {
@@ -27,6 +33,7 @@ SENTENCES = {
     Code.SUBJECT_ENDED: "This account has ended.",
     Code.SUBJECT_EXPIRED: "This account has expired.",
     Code.QUARANTINED: "Access is on hold while a security concern is looked into.",
+    Code.GROUPS_UNKNOWN: "The identity provider did not list this account's groups; no other source has.",
     Code.STATE_STALE: "The gateway's picture of the world is too old to decide on.",
     Code.ENGINE_FAILED: "The request could not be decided.",
 }

@@ -23,7 +23,7 @@ from limen.engine.index import scope_anchor
 from limen.engine.reads import policy_reads
 
 SETTING = "policy.guardrails"
-RESOURCES = ("App", "Route", "Service")
+RESOURCES = ("App", "Route", "Service", "Client")
 
 
 def guarded_changes(before: Bundle, after: Bundle) -> tuple[str, ...]:
@@ -92,6 +92,8 @@ class _Sight:
         for service in catalogue.services.values():
             found[f"service {service.name}: labels, segment, owner"] = reach(service.ref)
             found[f"service {service.name}: mode"] = service.rollout
+        for client in catalogue.clients.values():
+            found[f"client {client.name}: labels, segment, owner"] = reach(client.ref)
         # Another name for what is behind a guarded one is a way round it: the weakest way in counts.
         ways: dict[str, list[Any]] = {}
         for app in catalogue.apps.values():

@@ -2,33 +2,18 @@
 
 from limen.engine import rules
 from limen.engine.forms import Choice, Flag, Key, Many, MapOf, Table, Text, Whole
+from limen.engine.limen_client_keys import CLIENTS
 from limen.engine.limen_export_keys import EXPORTS
 from limen.engine.limen_journal_keys import JOURNAL
+from limen.engine.limen_ldap_keys import LDAP
+from limen.engine.limen_machine_keys import MACHINES
+from limen.engine.limen_oidc_keys import OIDC
 from limen.engine.limen_resource_keys import APP, HEADER_PRESETS, SERVICE, STREAMS
+from limen.engine.limen_saml_keys import SAML
+from limen.engine.limen_scim_keys import SCIM
+from limen.engine.limen_strength_keys import STRENGTH
 
 __all__ = ["HEADER_PRESETS", "LIMEN_YAML"]
-
-OIDC = Table(
-    {
-        "issuer": Key(Text(rules.ISSUER), "Its issuer address; the rest is discovered.", required=True),
-        "client_id": Key(Text(rules.WORD), "The client that it knows Limen as.", required=True),
-        "client_secret": Key(
-            Text(rules.SECRET_NAME), "The stored secret of that client.", "none: a public client with PKCE"
-        ),
-        "scopes": Key(Many(Text(rules.SCOPE), at_least=1), "What is asked for.", "openid, profile, email"),
-        "groups_claim": Key(Text(rules.CLAIM), "The claim that lists groups.", "groups"),
-        "username_claim": Key(Text(rules.CLAIM), "The claim that is the username.", "preferred_username"),
-        "group_prefix": Key(
-            Text(rules.WORD), "Put before each of its groups, so that they cannot pass for yours.", "none"
-        ),
-        "ca": Key(
-            Text(rules.PEM_FILE),
-            "Certificates that may sign the provider's, a file of the bundle.",
-            "the system's",
-        ),
-        "create": Key(Flag(), "Make the person at first sign-in.", "true"),
-    },
-)
 
 LIMEN_YAML = Table(
     {
@@ -57,9 +42,13 @@ LIMEN_YAML = Table(
             "Parts of the network that policies name.",
             "none",
         ),
-        "oidc": Key(
-            MapOf(rules.NAME, OIDC), "Identity providers that people may sign in with, by name.", "none"
-        ),
+        **CLIENTS,
+        **OIDC,
+        **SAML,
+        **LDAP,
+        **SCIM,
+        **STRENGTH,
+        **MACHINES,
         "edge": Key(
             Table(
                 {
@@ -119,13 +108,11 @@ LIMEN_YAML = Table(
         "devices": "device posture",
         "posture": "device posture",
         "console": "the console",
-        "scim": "SCIM provisioning",
         "signals": "shared signals",
         "requests": "access requests",
         "reviews": "access reviews",
         "risk": "behaviour and risk",
         "acme": "certificates by ACME",
-        "saml": "SAML",
         "ssh": "SSH access",
     },
 )

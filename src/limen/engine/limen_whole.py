@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from limen.core.catalogue import BUILT_IN_ATTRIBUTES, AppConfig, Catalogue
-from limen.core.resources import specificity
+from limen.core.catalogue import BUILT_IN_ATTRIBUTES, AppConfig, Catalogue, ServiceConfig
+from limen.core.client_config import ClientConfig
+from limen.core.resources import plain_resources, specificity
 from limen.engine.forms import nearest
 from limen.engine.read_forms import Log, Path
 from limen.engine.routes import overlap
@@ -54,6 +55,13 @@ def _check_hosts(catalogue: Catalogue, log: Log) -> None:
                 f"`{service.name}` and the app `{owners[service.host]}` have the same host {service.host}.",
                 "Give the app another host, or rename the service.",
             )
+    for name in catalogue.clients:
+        if name in catalogue.apps or name in catalogue.services:
+            log.wrong(
+                ("clients", name),
+                f"There is an app or a service named `{name}` already.",
+                "Rename one: policies, tests and people tell resources by their names.",
+            )
 
 
 def _check_names(catalogue: Catalogue, log: Log) -> None:
@@ -61,7 +69,11 @@ def _check_names(catalogue: Catalogue, log: Log) -> None:
         for index, other in enumerate(app.trusts):
             if other not in catalogue.apps:
                 _unknown(("apps", app.name, "trusts", index), "app", other, catalogue.apps, log)
-    for section, resources in (("apps", catalogue.apps), ("services", catalogue.services)):
+    sections: tuple[tuple[str, Mapping[str, AppConfig | ServiceConfig | ClientConfig]], ...] = (
+        ("apps", catalogue.apps),
+        *plain_resources(catalogue),
+    )
+    for section, resources in sections:
         for resource in resources.values():
             segment = resource.segment
             if segment is not None and segment not in catalogue.segments:

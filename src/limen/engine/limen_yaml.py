@@ -12,19 +12,26 @@ from limen.core.catalogue import (
     CorsConfig,
     EdgeConfig,
     IdentityConfig,
-    OidcConfig,
     RouteConfig,
     ServiceConfig,
     StreamLimits,
     UpstreamTls,
 )
 from limen.core.errors import Finding
-from limen.engine.forms import nearest
+from limen.core.identity_config import SourcesConfig
+from limen.engine.limen_client_keys import read_clients
 from limen.engine.limen_export_keys import read_exports
 from limen.engine.limen_journal_keys import read_journal
 from limen.engine.limen_keys import HEADER_PRESETS, LIMEN_YAML
+from limen.engine.limen_ldap_keys import read_ldap
+from limen.engine.limen_machine_keys import read_machines
+from limen.engine.limen_oidc_keys import read_oidc
 from limen.engine.limen_rollout import read_rollout, rollout_or_enforced
+from limen.engine.limen_saml_keys import read_saml
+from limen.engine.limen_scim_keys import read_scim
+from limen.engine.limen_strength_keys import read_notices, read_passkeys, read_recovery
 from limen.engine.limen_whole import check_whole
+from limen.engine.named_files import NamedFiles
 from limen.engine.read_forms import MISSING, Log, Path, Place, read
 from limen.engine.yaml_text import YamlRefused, compose
 
@@ -71,6 +78,7 @@ def _catalogue(tree: Mapping[str, Any], files: Mapping[str, str], log: Log) -> C
     certificate = tree.get("certificate", {})
     edge = tree.get("edge", {})
     whole = {"cert", "key"} <= certificate.keys()
+    named = NamedFiles(files, log)
     base = _Base(domain, _stream_limits(tree.get("streams", {}), StreamLimits(), ("streams",), log))
     return Catalogue(
         domain=domain,
@@ -82,12 +90,22 @@ def _catalogue(tree: Mapping[str, Any], files: Mapping[str, str], log: Log) -> C
         attributes=tree.get("attributes", {}),
         segments=_segments(tree.get("segments", {})),
         edge=EdgeConfig(tuple(edge.get("trusted_proxies", ())), edge.get("proxy_protocol", False)),
-        oidc=tuple(_oidc(name, oidc, files, log) for name, oidc in tree.get("oidc", {}).items()),
+        clients=read_clients(tree.get("clients", {}), named),
+        oidc=read_oidc(tree.get("oidc", {}), named),
+        sources=SourcesConfig(
+            saml=read_saml(tree.get("saml", {}), named),
+            ldap=read_ldap(tree.get("ldap", {}), named),
+            scim=read_scim(tree.get("scim", {}), named),
+            passkeys=read_passkeys(tree.get("passkeys", {}), named),
+            recovery=read_recovery(tree.get("recovery", {}), named),
+            notices=read_notices(tree.get("notices", {}), named),
+            machines=read_machines(tree.get("machines", {}), named),
+        ),
         certificate=CertificateConfig(**certificate) if whole else None,
         session_max_s=sessions.get("max_s", 43_200),
         session_idle_s=sessions.get("idle_s", 3_600),
         journal=read_journal(tree.get("journal", {}), log),
-        exports=read_exports(tree.get("exports", {}), lambda file, path: _pem(file, files, path, log), log),
+        exports=read_exports(tree.get("exports", {}), named.pem, log),
         guardrails_approved=tree.get("policy", {}).get("guardrails", "free") == "approved",
     )
 
@@ -212,41 +230,7 @@ def _upstream_tls(
 ) -> UpstreamTls | None:
     if tree is None:
         return None
-    return UpstreamTls(_pem(tree.get("ca"), files, (*path, "ca"), log), tree.get("name"))
-
-
-def _oidc(name: str, tree: Mapping[str, Any], files: Mapping[str, str], log: Log) -> OidcConfig:
-    given = {key: value for key, value in tree.items() if key not in ("ca", "scopes")}
-    scopes = tuple(tree.get("scopes", ("openid", "profile", "email")))
-    if "openid" not in scopes:
-        log.wrong(
-            ("oidc", name, "scopes"), "`scopes` lacks openid.", "Add openid: without it there is no identity."
-        )
-    base = {"issuer": "", "client_id": ""}
-    ca_pem = _pem(tree.get("ca"), files, ("oidc", name, "ca"), log)
-    return OidcConfig(name=name, scopes=scopes, ca_pem=ca_pem, **{**base, **given})
-
-
-def _pem(file: str | None, files: Mapping[str, str], path: Path, log: Log) -> str | None:
-    if file is None:
-        return None
-    log.named_files |= {file}
-    text = files.get(file)
-    if text is None:
-        near = nearest(file, (name for name in files if name.endswith(".pem")))
-        remedy = f"Did you mean `{near}`?" if near else "Put the file into the bundle's folder."
-        log.wrong(path, f"The bundle has no file `{file}`.", remedy)
-        return None
-    if "-----BEGIN CERTIFICATE-----" not in text:
-        log.wrong(
-            path, f"`{file}` holds no PEM certificate.", "It has lines BEGIN CERTIFICATE and END CERTIFICATE."
-        )
-    if "PRIVATE KEY-----" in text:
-        log.wrong(
-            path, f"`{file}` holds a private key.", "Leave only certificates: a bundle is no place for keys."
-        )
-        return None
-    return text
+    return UpstreamTls(NamedFiles(files, log).pem(tree.get("ca"), (*path, "ca")), tree.get("name"))
 
 
 def _segments(tree: Mapping[str, Mapping[str, str]]) -> dict[str, str | None]:

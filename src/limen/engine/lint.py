@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from limen.core.catalogue import ADMIN_APP
 from limen.core.errors import Finding, Severity
 from limen.core.ids import EntityRef
+from limen.core.resources import plain_resources
 from limen.engine.bundle_values import Bundle, Policy
 from limen.engine.expressions import (
     FALSE,
@@ -31,7 +32,7 @@ from limen.engine.satisfy import UNKNOWN, fold, possible
 from limen.engine.schema import attributes_of
 from limen.engine.worlds import Rule, Scene, World, covers, in_world
 
-CATALOGUE_TYPES = ("App", "Route", "Service", "Segment")
+CATALOGUE_TYPES = ("App", "Route", "Service", "Client", "Segment")
 NAMES_SHOWN = 20  # of a list in one sentence
 COVERING_FORBIDS_MAX = 32  # forbids counted in when a permit is tried
 
@@ -217,9 +218,10 @@ def _carried(bundle: Bundle, reading: Reading) -> dict[str, tuple[str, tuple[int
             for index, label in enumerate(route.labels):
                 at = reading.at("apps", app.name, "routes", number, "labels", index)
                 found.setdefault(label, (f"{app.name}/{route.name}", at))
-    for service in bundle.catalogue.services.values():
-        for index, label in enumerate(service.labels):
-            found.setdefault(label, (service.name, reading.at("services", service.name, "labels", index)))
+    for section, others in plain_resources(bundle.catalogue):
+        for other in others.values():
+            for index, label in enumerate(other.labels):
+                found.setdefault(label, (other.name, reading.at(section, other.name, "labels", index)))
     return found
 
 
@@ -253,9 +255,9 @@ def _resources(scene: Scene) -> Iterator[Finding]:
                 said = f"{app.name}/{route.name} is open to everyone and carries {', '.join(sorted(labels))}."
                 yield in_limen_yaml("public-labelled", reading.at("apps", app.name, "routes", index), said)
 
-    for service in bundle.catalogue.services.values():
-        at = reading.at("services", service.name)
-        yield from _reached(service.name, [service.ref], at, reaching, scene)
+    for section, others in plain_resources(bundle.catalogue):
+        for other in others.values():
+            yield from _reached(other.name, [other.ref], reading.at(section, other.name), reaching, scene)
 
 
 def _reached(

@@ -32,7 +32,7 @@ A bundle is a folder in git:
 | `limen.yaml` | domain, apps, services, segments, identity providers |
 | `policies/**/*.cedar` | policies; in `guardrails/` only `forbid`, in `entitlements/` only `permit` |
 | `tests/**/*.yaml` | what must be allowed, what must be denied, and why |
-| `*.pem` | certificates that `limen.yaml` names |
+| `*.pem`, `*.xml`, `*.json` | certificates, SAML metadata and key sets that `limen.yaml` names |
 
 `limen init` writes one with comments. `limen policy check` says everything that is wrong with it at once,
 each with file, line, column and what to do. Its id is the SHA-256 of these files' text by path, line ends

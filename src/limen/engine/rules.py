@@ -190,10 +190,13 @@ def _absolute(text: str) -> str:
     return text
 
 
-def _inside(text: str) -> str:
-    if text.startswith("/") or ".." in text.split("/") or not text.endswith(".pem"):
-        raise ValueError("Name a `.pem` file inside the bundle's folder.")
-    return text
+def _file(says: str, ending: str) -> Rule:
+    def check(text: str) -> str:
+        if text.startswith("/") or ".." in text.split("/") or not text.endswith(ending):
+            raise ValueError(f"Name a `{ending}` file inside the bundle's folder.")
+        return text
+
+    return _rule(says, check, f"\\{ending}$")
 
 
 def _rule(says: str, check: Callable[[str], str], pattern: str | None = None) -> Rule:
@@ -252,4 +255,6 @@ PATH_PATTERN = _rule("a path pattern, such as /exports/**", _path_pattern, "^/[^
 HEADER = _rule("a header name, such as Remote-User", _header, "^[A-Za-z0-9][A-Za-z0-9-]*$")
 GRANTEE = _rule("group:NAME, user:NAME or workload:NAME", _grantee, "^(group|user|workload):.+$")
 ABSOLUTE_PATH = _rule("an absolute path", _absolute, "^/")
-PEM_FILE = _rule('a .pem file of the bundle, such as "internal-ca.pem"', _inside, "\\.pem$")
+PEM_FILE = _file('a .pem file of the bundle, such as "internal-ca.pem"', ".pem")
+XML_FILE = _file('an .xml file of the bundle, such as "corp-idp.xml"', ".xml")
+JSON_FILE = _file('a .json file of the bundle, such as "ci-keys.json"', ".json")

@@ -9,7 +9,7 @@ import re
 
 from limen.core.catalogue import Catalogue
 
-ACTIONS = ("read", "write", "admin", "connect")
+ACTIONS = ("read", "write", "admin", "connect", "sign_in")
 
 _MODEL = """\
 entity Group in [Group];
@@ -30,6 +30,7 @@ entity Label;
 entity App in [Segment, Label] = { owner?: User };
 entity Route in [App, Label];
 entity Service in [Segment, Label] = { owner?: User, protocol: String, port: Long };
+entity Client in [Segment, Label] = { owner?: User };
 type Session = {
   aal: Long, phishing_resistant: Bool, methods: Set<String>, age: duration, auth_age: duration
 };
@@ -45,9 +46,16 @@ action read, write, admin in [access] appliesTo {
 action connect in [access] appliesTo {
   principal: [User, Workload], resource: [Service], context: Access
 };
+action sign_in in [access] appliesTo {
+  principal: [User, Workload], resource: [Client], context: Access
+};
 """
 
-ROOTS = {"principal": ("User", "Workload"), "resource": ("App", "Route", "Service"), "context": ("Access",)}
+ROOTS = {
+    "principal": ("User", "Workload"),
+    "resource": ("App", "Route", "Service", "Client"),
+    "context": ("Access",),
+}
 """The types that a policy's variables may have."""
 
 ATTRIBUTE_NAMES = frozenset(re.findall(r"(\w+)\??:", _MODEL)) - {"principal", "resource", "context"}

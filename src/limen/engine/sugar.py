@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 import cedarpy
 
 from limen.core.catalogue import AppConfig, Catalogue, ServiceConfig
+from limen.core.client_config import ClientConfig
+from limen.core.resources import plain_resources
 from limen.engine.bundle_values import Policy
 from limen.engine.cedar_text import quote
 
@@ -16,19 +18,27 @@ _PRINCIPAL = {
 }
 _WHO = {"group": "Members of {}", "user": "{}", "workload": "The workload {}"}
 
-Resource = AppConfig | ServiceConfig
+Resource = AppConfig | ServiceConfig | ClientConfig
+
+_OPENS = {
+    "App": 'action in [Action::"read", Action::"write"],\n  resource in App::',
+    "Service": 'action == Action::"connect",\n  resource == Service::',
+    "Client": 'action == Action::"sign_in",\n  resource == Client::',
+}
+_VERBS = {"App": "use", "Service": "connect to", "Client": "sign in to"}
 
 
 def allow_policies(
     catalogue: Catalogue, at: Callable[[str, str, int], tuple[int, int]]
 ) -> tuple[Policy, ...]:
-    """Return a permit for each entry of each `allow`: read and write of an app, connect to a service.
+    """Return a permit for each entry of each `allow`: read and write of an app, connect to a service,
+    sign in to a client.
 
     `at` gives the line and column of the n-th entry of a resource, by section and name.
     """
     sections: tuple[tuple[str, Mapping[str, Resource]], ...] = (
         ("apps", catalogue.apps),
-        ("services", catalogue.services),
+        *plain_resources(catalogue),
     )
     written = [
         (resource, entry, allow_cedar(resource, entry), at(section, resource.name, index))
@@ -56,7 +66,7 @@ def allow_policies(
 def allow_id(resource: Resource, entry: str) -> str:
     """Return the policy id of one `allow` entry, such as `allow:wiki:group:staff`.
 
-    Unique: no service of a bundle has the name of an app.
+    Unique: apps, services and clients of a bundle have names of their own.
     """
     return f"allow:{resource.name}:{entry}"
 
@@ -64,22 +74,16 @@ def allow_id(resource: Resource, entry: str) -> str:
 def allow_cedar(resource: Resource, entry: str) -> str:
     """Return the Cedar that one `allow` entry stands for."""
     kind, _, name = entry.partition(":")
-    opens = (
-        'action in [Action::"read", Action::"write"],\n  resource in App::'
-        if isinstance(resource, AppConfig)
-        else 'action == Action::"connect",\n  resource == Service::'
-    )
     return (
         f"@id({quote(allow_id(resource, entry))})\n"
         f"@reason({quote(_reason(resource, entry))})\n"
         f"permit(\n"
         f"  {_PRINCIPAL[kind]}{quote(name)},\n"
-        f"  {opens}{quote(resource.name)}\n"
+        f"  {_OPENS[resource.ref.type]}{quote(resource.name)}\n"
         f");"
     )
 
 
 def _reason(resource: Resource, entry: str) -> str:
     kind, _, name = entry.partition(":")
-    verb = "use" if isinstance(resource, AppConfig) else "connect to"
-    return f"{_WHO[kind].format(name)} may {verb} {resource.name}."
+    return f"{_WHO[kind].format(name)} may {_VERBS[resource.ref.type]} {resource.name}."

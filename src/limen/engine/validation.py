@@ -18,6 +18,7 @@ ENTITY_TYPES = (
     "App",
     "Route",
     "Service",
+    "Client",
     "Segment",
     "Label",
     "Action",
@@ -53,7 +54,7 @@ def explain_mismatch(error: str, effect: str) -> Mismatch:
         return Mismatch(
             "impossible-scope",
             "No action goes with this principal and this resource.",
-            "Users and workloads read, write and admin apps and routes; they connect to services.",
+            "They read, write and admin apps and routes, connect to services, and sign_in to clients.",
         )
     return Mismatch("schema-mismatch", f"It does not fit the schema: {text}.", "Correct the expression.")
 

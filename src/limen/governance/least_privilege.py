@@ -17,6 +17,7 @@ from limen.core.decision import Grant
 from limen.core.errors import LimenError
 from limen.core.ids import EntityRef, Instant
 from limen.core.record import InputsRecord
+from limen.core.resources import ACTIONS_ON
 from limen.engine.bundle import Bundle, parse_bundle
 from limen.engine.bundle_tests import run_tests
 from limen.engine.cedar import GRANT_PREFIX
@@ -160,7 +161,7 @@ def _narrower(bundle: Bundle, gone: frozenset[str], asked: list[Asked]) -> dict[
 
 def _actions_of(est: Mapping[str, Any]) -> set[str]:
     """Return the actions that a policy's scope covers."""
-    every = {"read", "write", "admin", "connect"}
+    every = {action for actions in ACTIONS_ON.values() for action in actions}
     scope = est["action"]
     named = [scope["entity"]] if "entity" in scope else scope.get("entities", [])
     ids = {entity["id"] for entity in named}

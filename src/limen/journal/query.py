@@ -12,7 +12,7 @@ from limen.core.record import ERASED, DecisionRecord, EventRecord, Record
 LIMIT_DEFAULT = 50
 DECISIONS, EVENTS = "decisions", "events"
 _SUBJECT_TYPES = ("User", "Workload")
-_RESOURCE_TYPES = ("App", "Route", "Service")
+_RESOURCE_TYPES = ("App", "Route", "Service", "Client")
 _KEY_SHOWN = 8  # digits of a key's id in `erased-…`
 
 

@@ -11,6 +11,7 @@ from typing import IO
 
 from joserfc.jwk import ECKey
 
+from limen.core.catalogue import NAMED_FILES
 from limen.core.errors import Conflict, Invalid, NotFound
 from limen.core.secret import Secret
 from limen.journal.private_file import create_private
@@ -134,7 +135,8 @@ def read_bundle(folder: Path) -> dict[str, str]:
     """
     if not (folder / BUNDLE_FILE).is_file():
         raise NotFound(f"{folder} holds no {BUNDLE_FILE}.", remedy="Make a bundle with `limen init`.")
-    paths = {folder / BUNDLE_FILE, *folder.glob("*.cedar"), *folder.glob("*.pem"), *folder.glob("*.yaml")}
+    endings = (".cedar", ".yaml", *NAMED_FILES)
+    paths = {folder / BUNDLE_FILE, *(path for ending in endings for path in folder.glob(f"*{ending}"))}
     for part in BUNDLE_PARTS:
         paths.update(
             path for path in (folder / part).rglob("*") if path.is_file() and not _hidden(path, folder)

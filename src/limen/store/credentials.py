@@ -72,11 +72,6 @@ def load_by_handle(connection: Connection, handle: bytes) -> Credentials | None:
     return _load(connection, person.c.handle == handle)
 
 
-def load_by_external(connection: Connection, external: str) -> Credentials | None:
-    """Return the credentials of the person with this upstream identity (`<provider>:<sub>`)."""
-    return _load(connection, person.c.external == external)
-
-
 def anybody(connection: Connection) -> bool:
     """Whether the directory holds a person at all."""
     return connection.execute(select(person.c.id).limit(1)).first() is not None

@@ -4,6 +4,7 @@ from sqlalchemy import delete
 
 from limen.store import credentials
 from limen.store.directory import get_person, remove_member, update_person
+from limen.store.identities import forget_identities
 from limen.store.ports import Writing
 from limen.store.tables import complaint, enrolment_link, session, sign_in
 
@@ -17,7 +18,8 @@ def forget_person(tx: Writing, username: str) -> None:
     connection = tx.connection
     for group in get_person(connection, username).groups:
         remove_member(tx, group, username)
-    update_person(tx, username, name="", email="", attributes={}, external=None)
+    update_person(tx, username, name="", email="", attributes={})
+    forget_identities(tx.connection, username)
     credentials.remove_all(connection, username)
     for table in (session, sign_in, enrolment_link, complaint):
         connection.execute(delete(table).where(table.c.person == username))

@@ -86,7 +86,55 @@ person = Table(
     Column("attributes", JSON, nullable=False),
     Column("expires_at", Float),
     Column("created_at", Float, nullable=False),
-    Column("external", String(255), unique=True),  # `<provider>:<sub>` of an upstream identity
+    Column("external", String(255), unique=True),  # empty since 0004: SQLite drops no unique column
+    Column("source", String(64), nullable=False, server_default="local"),  # who keeps this person: scim:okta
+    Column("sponsor", String(128)),  # the person who answers for a partner or contractor
+    Column("signed_in_at", Float),  # the last time; no change of the feed
+    Column("signals", JSON, nullable=False, server_default="[]"),  # facts for policies: recovered
+    Column(
+        "groups_unknown", String(64), nullable=False, server_default=""
+    ),  # the source that did not list them
+)
+
+external_identity = Table(
+    "external_identity",  # who somebody is elsewhere; a subject means nothing without its source
+    metadata,
+    Column("source", String(64), primary_key=True),  # oidc:corp, saml:corp
+    Column("subject", String(255), primary_key=True),
+    Column("person", ForeignKey("person.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("linked_at", Float, nullable=False),
+    Column("actor", String(255), nullable=False),
+)
+
+upstream_session = Table(
+    "upstream_session",  # the session at a provider that a session here came from
+    metadata,
+    Column("session", ForeignKey("session.id", ondelete="CASCADE"), primary_key=True),
+    Column("source", String(64), primary_key=True),
+    Column("subject", String(255), nullable=False),
+    Column("sid", String(255), nullable=False, default=""),  # OIDC `sid`, SAML `SessionIndex`
+    Index(None, "source", "subject"),
+)
+
+spent = Table(
+    "spent",  # what may be used once: ids of assertions and proofs, until they are too old anyway
+    metadata,
+    Column("key", String(64), primary_key=True),  # SHA-256 hex of kind and value
+    Column("expires_at", Float, nullable=False, index=True),
+)
+
+signing_key = Table(
+    "signing_key",
+    metadata,
+    Column("kid", String(64), primary_key=True),
+    Column("use", String(16), nullable=False),  # oauth, saml
+    Column("alg", String(16), nullable=False),
+    Column("private_sealed", Text, nullable=False),  # PEM
+    Column("public", JSON, nullable=False),  # JWK
+    Column("certificate", Text),  # PEM, for SAML
+    Column("created_at", Float, nullable=False),
+    Column("active_at", Float, nullable=False),  # signs from here; published from its making
+    Column("retired_at", Float),  # signs no more; published until what it signed is over
 )
 
 group = Table(
@@ -315,6 +363,9 @@ workload = Table(
     Column("status", String(16), nullable=False),
     Column("quarantined", Boolean, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("review_at", Float),  # when its owner must say that it is still needed
+    Column("used_at", Float),  # exact to a minute; no change of the feed
 )
 
 workload_membership = Table(

@@ -31,7 +31,13 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """A workload as control knows it. `owner` is the person who answers for it."""
+    """A workload as control knows it. `owner` is the person who answers for it.
+
+    Attributes:
+        expires_at: when it ends by itself; None for never.
+        review_at: when its owner must have said that it is still needed.
+        used_at: exact to a minute.
+    """
 
     id: str
     owner: str
@@ -40,10 +46,13 @@ class Workload(msgspec.Struct, frozen=True):
     quarantined: bool
     groups: tuple[str, ...]
     created_at: Instant
+    expires_at: Instant | None = None
+    review_at: Instant | None = None
+    used_at: Instant | None = None
 
     def render_fact(self) -> WorkloadFact:
         """Return what gateways may know."""
-        return WorkloadFact(self.id, self.owner, self.status, self.quarantined, self.groups)
+        return WorkloadFact(self.id, self.owner, self.status, self.quarantined, self.groups, self.expires_at)
 
 
 class WorkloadToken(msgspec.Struct, frozen=True):
@@ -275,6 +284,9 @@ def _workload(row: Row[Any], groups: Iterable[str]) -> Workload:
         quarantined=row.quarantined,
         groups=tuple(sorted(groups)),
         created_at=row.created_at,
+        expires_at=row.expires_at,
+        review_at=row.review_at,
+        used_at=row.used_at,
     )
 
 

@@ -152,7 +152,7 @@ def test_the_design_page_s_later_keys_are_refused_by_name_and_nothing_else_is() 
     assert found == [("later-capability", 32)]
 
 
-@pytest.mark.parametrize("key", ["console", "agents", "scim", "signals", "acme"])
+@pytest.mark.parametrize("key", ["console", "agents", "signals", "acme"])
 def test_keys_of_later_capabilities_are_refused_by_name(key: str) -> None:
     [finding] = refusals(f"domain: corp.example\n{key}: {{}}\n")
     assert (finding.id, finding.line, finding.column) == ("later-capability", 2, 1)

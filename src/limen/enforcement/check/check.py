@@ -219,6 +219,7 @@ class Check:
             resource=resource,
             session=seat.facts,
             network=asked.network,
+            signals=() if seat.person is None else seat.person.signals,
             grants=() if seat.subject is None else replica.grants(seat.subject, resource, question.at),
             age_s=replica.age_s(self._parts.clock.boot_s()),
             staleness_max_s=asked.place.staleness_max_s(asked.match),

@@ -14,6 +14,7 @@ CODE_SENTENCES: Mapping[Code, str] = {
     Code.SUBJECT_ENDED: "Your account has been closed.",
     Code.SUBJECT_EXPIRED: "Your account has expired.",
     Code.QUARANTINED: "Your account is quarantined until somebody has looked at it.",
+    Code.GROUPS_UNKNOWN: "Your identity provider did not say which groups you are in.",
     Code.CROSS_APP: "Another site tried to send this in your name.",
     Code.STREAM_REFUSED: "This kind of live connection is not open here.",
 }

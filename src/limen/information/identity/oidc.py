@@ -24,12 +24,13 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from limen.core.catalogue import OidcConfig
 from limen.core.errors import Refused
+from limen.core.identity_config import OidcConfig
 from limen.core.ids import Instant
 from limen.core.secret import Secret
-from limen.information.identity.assurance import Assurance, assess_upstream
-from limen.information.identity.oidc_http import ProviderHttp
+from limen.information.identity.assurance import OIDC_PREFIX, assess_upstream
+from limen.information.identity.provider_http import ProviderHttp
+from limen.information.identity.upstream_identity import UpstreamIdentity
 
 with warnings.catch_warnings():  # Authlib says at import that it would rather have httpx2
     from authlib.deprecate import AuthlibDeprecationWarning
@@ -55,19 +56,6 @@ class UpstreamFlow(msgspec.Struct, frozen=True):
     max_age_s: int | None = None  # the person must have signed in there this recently
 
 
-class UpstreamIdentity(msgspec.Struct, frozen=True):
-    """Who the provider says this is. `subject` is stable; the rest is as of now."""
-
-    provider: str
-    subject: str
-    username: str
-    name: str
-    email: str
-    groups: tuple[str, ...]
-    assurance: Assurance
-    auth_at: Instant
-
-
 class _Metadata(msgspec.Struct, frozen=True):
     authorization_endpoint: str
     token_endpoint: str
@@ -83,7 +71,7 @@ class UpstreamProvider:
 
     def __init__(self, config: OidcConfig, transport: httpx.BaseTransport | None = None) -> None:
         self.config = config
-        self._http = ProviderHttp(config, transport)
+        self._http = ProviderHttp(config.name, config.ca_pem, transport)
         self._metadata: tuple[Instant, _Metadata] | None = None
         self._keys: tuple[Instant, KeySet] | None = None
 
@@ -246,7 +234,7 @@ class UpstreamProvider:
         amr, groups = claims.get("amr") or (), said.get(self.config.groups_claim) or ()
         listed = [groups] if isinstance(groups, str) else groups if isinstance(groups, list) else []
         return UpstreamIdentity(
-            provider=self.config.name,
+            source=f"{OIDC_PREFIX}{self.config.name}",
             subject=str(claims["sub"]),
             username=_text(said.get(self.config.username_claim)),
             name=_text(said.get("name")),

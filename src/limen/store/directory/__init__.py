@@ -19,6 +19,7 @@ from limen.store.directory.groups import (
     unnest,
 )
 from limen.store.directory.people import (
+    LOCAL,
     PeopleFilter,
     Person,
     count_people,
@@ -26,10 +27,12 @@ from limen.store.directory.people import (
     find_person,
     get_person,
     list_people,
+    note_signed_in,
     update_person,
 )
 
 __all__ = [
+    "LOCAL",
     "Group",
     "ImportReport",
     "PeopleFilter",
@@ -48,6 +51,7 @@ __all__ = [
     "list_members",
     "list_people",
     "nest",
+    "note_signed_in",
     "remove_member",
     "sync_memberships",
     "unnest",

@@ -13,8 +13,15 @@ from sqlalchemy import bindparam, insert, update
 from limen.core.catalogue import BUILT_IN_ATTRIBUTES
 from limen.core.entities import Kind, Status
 from limen.store.directory.csv_rows import AttributeTypes, ImportReport, PersonRow, RowError, parse_people
-from limen.store.directory.groups import LOCAL, insert_groups, missing_groups
-from limen.store.directory.people import STATUS_TRANSITIONS, Person, emit_people, load_people, person_row
+from limen.store.directory.groups import insert_groups, missing_groups
+from limen.store.directory.people import (
+    LOCAL,
+    STATUS_TRANSITIONS,
+    Person,
+    emit_people,
+    load_people,
+    person_row,
+)
 from limen.store.ports import Writing
 from limen.store.tables import membership, person
 

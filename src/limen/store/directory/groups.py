@@ -9,13 +9,10 @@ from limen.core.changes import GroupFact
 from limen.core.errors import Conflict, NotFound, Refused
 from limen.core.ids import Instant
 from limen.store.directory.fields import parse_group, parse_name
-from limen.store.directory.people import chunks, emit_people, get_person
+from limen.store.directory.people import LOCAL, chunks, emit_people, get_person
 from limen.store.ports import Writing
 from limen.store.tables import group, membership, nesting
 from limen.store.workloads import emit_workloads, leave_group
-
-LOCAL = "local"
-"""Source of a membership that an administrator made. No provider takes it away."""
 
 
 class Group(msgspec.Struct, frozen=True):

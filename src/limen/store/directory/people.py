@@ -29,6 +29,9 @@ BATCH = 500
 HANDLE_BYTES = 32
 """WebAuthn user handle: random, at most 64 bytes, says nothing of the person (WebAuthn §14.6.1)."""
 
+LOCAL = "local"
+"""Source of what administrators keep here. No provider takes it away."""
+
 STATUS_TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.ACTIVE: frozenset({Status.SUSPENDED, Status.ENDED}),
     Status.SUSPENDED: frozenset({Status.ACTIVE, Status.ENDED}),
@@ -38,7 +41,15 @@ STATUS_TRANSITIONS: Mapping[Status, frozenset[Status]] = {
 
 
 class Person(msgspec.Struct, frozen=True):
-    """A person as control knows them. `groups` are the direct ones, sorted."""
+    """A person as control knows them. `groups` are the direct ones, sorted.
+
+    Attributes:
+        source: who keeps this person: `local`, `scim:<client>`, `ldap:<directory>`, `oidc:<provider>`.
+        sponsor: the person who answers for a partner or contractor.
+        signed_in_at: the last time.
+        signals: facts that policies read as `context.signals`.
+        groups_unknown: the source that did not list their groups; empty when they are known.
+    """
 
     id: str
     name: str
@@ -50,7 +61,11 @@ class Person(msgspec.Struct, frozen=True):
     attributes: Mapping[str, Any]
     expires_at: Instant | None
     created_at: Instant
-    external: str | None
+    source: str = LOCAL
+    sponsor: str | None = None
+    signed_in_at: Instant | None = None
+    signals: tuple[str, ...] = ()
+    groups_unknown: str = ""
 
     @property
     def fact(self) -> PersonFact:
@@ -65,6 +80,8 @@ class Person(msgspec.Struct, frozen=True):
             groups=self.groups,
             attributes=self.attributes,
             expires_at=self.expires_at,
+            signals=self.signals,
+            groups_unknown=self.groups_unknown,
         )
 
 
@@ -90,7 +107,8 @@ def create_person(
     kind: Kind = Kind.EMPLOYEE,
     attributes: Mapping[str, Any] | None = None,
     expires_at: Instant | None = None,
-    external: str | None = None,
+    source: str = LOCAL,
+    sponsor: str | None = None,
 ) -> Person:
     """Add a person, active, in no group.
 
@@ -106,7 +124,8 @@ def create_person(
         kind=kind,
         attributes=parse_attributes(attributes or {}),
         expires_at=expires_at,
-        external=external,
+        source=source,
+        sponsor=sponsor,
     )
     if find_person(tx.connection, username) is not None:
         raise Conflict(
@@ -128,7 +147,10 @@ def update_person(
     quarantined: bool | UnsetType = UNSET,
     attributes: Mapping[str, Any] | UnsetType = UNSET,
     expires_at: Instant | UnsetType | None = UNSET,
-    external: str | UnsetType | None = UNSET,
+    source: str | UnsetType = UNSET,
+    sponsor: str | UnsetType | None = UNSET,
+    signals: tuple[str, ...] | UnsetType = UNSET,
+    groups_unknown: str | UnsetType = UNSET,
 ) -> Person:
     """Change the fields that are given. `attributes` replaces them all. No difference: no change record.
 
@@ -154,7 +176,10 @@ def update_person(
         "quarantined": quarantined,
         "attributes": attributes if attributes is UNSET else parse_attributes(attributes),
         "expires_at": expires_at,
-        "external": external,
+        "source": source,
+        "sponsor": sponsor,
+        "signals": signals,
+        "groups_unknown": groups_unknown,
     }
     values = {k: v for k, v in wanted.items() if v is not UNSET and v != getattr(before, k)}
     if not values:
@@ -220,6 +245,11 @@ def emit_people(tx: Writing, usernames: Sequence[str]) -> dict[str, Person]:
     return found
 
 
+def note_signed_in(connection: Connection, username: str, at: Instant) -> None:
+    """Note when a person signed in last. Nobody's business but control's: no change."""
+    connection.execute(update(person).where(person.c.id == username).values(signed_in_at=at))
+
+
 def person_row(
     tx: Writing,
     username: str,
@@ -229,7 +259,8 @@ def person_row(
     kind: Kind,
     attributes: Mapping[str, Any],
     expires_at: Instant | None,
-    external: str | None = None,
+    source: str = LOCAL,
+    sponsor: str | None = None,
     status: Status = Status.ACTIVE,
 ) -> dict[str, Any]:
     """Return the row of a new person from fields that are parsed already."""
@@ -244,7 +275,8 @@ def person_row(
         "attributes": attributes,
         "expires_at": expires_at,
         "created_at": tx.now,
-        "external": external,
+        "source": source,
+        "sponsor": sponsor,
     }
 
 
@@ -266,7 +298,11 @@ def _person(row: Row[Any], groups: Iterable[str]) -> Person:
         attributes=row.attributes,
         expires_at=row.expires_at,
         created_at=row.created_at,
-        external=row.external,
+        source=row.source,
+        sponsor=row.sponsor,
+        signed_in_at=row.signed_in_at,
+        signals=tuple(row.signals),
+        groups_unknown=row.groups_unknown,
     )
 
 

@@ -1,4 +1,4 @@
-"""How an identity provider is spoken to: over TLS, bounded in time and size, never redirected."""
+"""How an organisation elsewhere is spoken to: over TLS, bounded in time and size, never redirected."""
 
 import ssl
 from collections.abc import Mapping
@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from limen.core.catalogue import OidcConfig
 from limen.core.errors import Unavailable
 
 TIMEOUT_S = 10.0
@@ -17,10 +16,17 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class ProviderHttp:
-    """HTTP to one provider, with its own roots of trust if it is configured so."""
+    """HTTP to one party, with its own roots of trust if it is configured so. Threads may share it.
 
-    def __init__(self, config: OidcConfig, transport: httpx.BaseTransport | None) -> None:
-        self._config = config
+    Args:
+        name: as the catalogue calls the party, for messages.
+        ca_pem: what may sign its certificate; None is the system's roots.
+        transport: instead of the network, in tests.
+    """
+
+    def __init__(self, name: str, ca_pem: str | None, transport: httpx.BaseTransport | None = None) -> None:
+        self.name = name
+        self._ca_pem = ca_pem
         self._transport = transport
 
     def get_json(self, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -28,6 +34,17 @@ class ProviderHttp:
 
         Raises:
             Unavailable: no answer, not in time, too large, not an object, or not over TLS.
+        """
+        try:
+            return msgspec.json.decode(self.get(url, headers), type=dict[str, Any])
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise self.unavailable() from error
+
+    def get(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
+        """Return the document at `url`.
+
+        Raises:
+            Unavailable: as `get_json`.
         """
         self.require_tls(url)
         body = bytearray()
@@ -38,19 +55,16 @@ class ProviderHttp:
                     body += part
                     if len(body) > DOCUMENT_MAX_BYTES:
                         raise self.unavailable()
-            found = msgspec.json.decode(bytes(body), type=dict[str, Any])
-        except (httpx.HTTPError, msgspec.DecodeError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self.unavailable() from error
-        return found
+        return bytes(body)
 
     def options(self) -> dict[str, Any]:
         """Return the options of an `httpx.Client`."""
         options: dict[str, Any] = {"timeout": TIMEOUT_S, "follow_redirects": False, "trust_env": False}
         if self._transport is not None:
             return {**options, "transport": self._transport}
-        if self._config.ca_pem is not None:
-            return {**options, "verify": ssl.create_default_context(cadata=self._config.ca_pem)}
-        return {**options, "verify": ssl.create_default_context()}
+        return {**options, "verify": ssl.create_default_context(cadata=self._ca_pem)}
 
     def require_tls(self, url: str) -> None:
         """Check that `url` is over TLS (OIDC Core 3.1.2); only this machine may be spoken to without.
@@ -63,9 +77,9 @@ class ProviderHttp:
             raise self.unavailable()
 
     def unavailable(self) -> Unavailable:
-        """Return the error of a provider that does not answer as it should."""
+        """Return the error of a party that does not answer as it should."""
         return Unavailable(
-            f"The identity provider {self._config.name} does not answer as it should.",
+            f"The identity provider {self.name} does not answer as it should.",
             remedy="Try again in a moment, or sign in another way.",
             code="UPSTREAM_UNAVAILABLE",
         )

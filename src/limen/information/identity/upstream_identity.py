@@ -1,0 +1,37 @@
+"""Who a provider says somebody is, whatever it speaks: OpenID Connect or SAML."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from limen.core.ids import Instant
+from limen.information.identity.assurance import Assurance
+
+
+class UpstreamIdentity(msgspec.Struct, frozen=True):
+    """Who the provider says this is. `subject` is stable; the rest is as of now.
+
+    Attributes:
+        source: `oidc:<provider>` or `saml:<provider>`; with `subject`, the identity.
+        email: only where the provider says that it has verified it; else empty.
+        groups: as the provider names them; None when it did not list them (`groups_missing` says why).
+        attributes: by the names that the bundle declares, of the types that it declares.
+        sid: the provider's session (OIDC `sid`, SAML `SessionIndex`); empty where it names none.
+    """
+
+    source: str
+    subject: str
+    username: str
+    name: str
+    email: str
+    groups: tuple[str, ...] | None
+    assurance: Assurance
+    auth_at: Instant
+    groups_missing: str = ""
+    attributes: Mapping[str, str | int | bool] = {}
+    sid: str = ""
+
+    @property
+    def provider(self) -> str:
+        """The provider's name in `limen.yaml`."""
+        return self.source.partition(":")[2]

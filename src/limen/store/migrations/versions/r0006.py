@@ -1,0 +1,8 @@
+"""Strong by default: passkeys, recovery, notices."""
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    pass

@@ -1,0 +1,8 @@
+"""Clients that sign in through Limen: codes, tokens, consents."""
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    pass

@@ -1,0 +1,8 @@
+"""Machines: keys, sessions, trusted issuers."""
+
+revision = "0009"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    pass

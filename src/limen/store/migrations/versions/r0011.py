@@ -1,0 +1,8 @@
+"""SAML, both ways."""
+
+revision = "0011"
+down_revision = "0010"
+
+
+def upgrade() -> None:
+    pass

@@ -1,0 +1,8 @@
+"""Providers that people come from."""
+
+revision = "0012"
+down_revision = "0011"
+
+
+def upgrade() -> None:
+    pass
