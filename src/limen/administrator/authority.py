@@ -27,7 +27,7 @@ from limen.engine.replay import stable_inputs
 from limen.engine.who_can import AccessClass, SubjectClasses, classify, who_can
 
 POINT = "admin-api"
-TOKEN_POINT = "token"  # signing in to a client, and tokens for it
+ISSUE_POINT = "issue"  # signing in to a client, and tokens for it
 LOOPBACK = "127.0.0.1"
 RESOURCE_TYPES = ("App", "Route", "Service", "Client")
 SESSION_S = 43_200  # life of a session that is only supposed
@@ -75,7 +75,7 @@ class Authority:
         self._journal = journal
         self._recorders = {
             POINT: Recorder(journal, node, stable_inputs, point=POINT, urgent=True),
-            TOKEN_POINT: Recorder(journal, node, stable_inputs, point=TOKEN_POINT),
+            ISSUE_POINT: Recorder(journal, node, stable_inputs, point=ISSUE_POINT),
         }
         self._clock = clock
         self._memo = Memo(1024)
@@ -155,7 +155,7 @@ class Authority:
             subject, action, resource: what is asked.
             session: what a person has proven; a workload needs none.
             point: `POINT`, a call of the admin API: its record may use the reserve of a full disk, so that
-                revocation goes on. Or `TOKEN_POINT`.
+                revocation goes on. Or `ISSUE_POINT`.
             method, path, ip: of the request.
 
         Raises:
