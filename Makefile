@@ -32,7 +32,7 @@ demo: $(VENV)/.run-ready ## Start the demo: sign-in, three protected apps, peopl
 run: $(VENV)/.run-ready ## Serve the bundle of this folder (limen up)
 	@$(BIN)/limen up $(ARGS)
 
-test: setup ## Lint, types, imports, tests with coverage, docs, the wheel
+test: setup ## Lint, types, imports, tests, docs, the wheel; COVERAGE=1 counts lines too
 	@scripts/test
 
 lint: $(VENV)/.dev-ready ## Style, types, import layers
