@@ -56,7 +56,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     api = TestClient(control.admin, client=("uid:0", 1))
     api.post("/v1/people", json={"id": "ada"})
     clock = FakeClock(control._clock.now())
-    control.console.state.gate._admin._workloads._clock = clock
+    control.console.state.gate.mounted("/api")._workloads._clock = clock
     http = TestClient(control.console, base_url=AUTH, headers=PEER, follow_redirects=False)
     yield Rig(control, api, http, clock)
     control.close()
@@ -283,3 +283,37 @@ def test_a_persons_token_and_session_do_not_administer_and_a_workloads_does(
     demo.admin.patch("/v1/workloads/wl-attack", {"status": "suspended", "reason": "attack"})
     stopped = limen("user", "list")
     assert stopped.code == 1 and "limen workload release wl-attack" in stopped.err
+
+
+@pytest.mark.envoy
+@pytest.mark.xdist_group("target")
+def test_a_person_and_the_sealed_credential_call_through_the_gateway_as_themselves(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = target.demo
+    for name in [name for name in os.environ if name.startswith("LIMEN_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LIMEN_CONFIG_DIR", str(tmp_path / "config"))
+    nobody = limen("--server", demo.auth_url, "user", "list")
+    assert nobody.code == 1 and f"limen login {demo.auth_url}" in nobody.err
+
+    sealed = demo.admin.post("/v1/break-glass/seal", {"reason": "attack"})
+    assert sealed["warning"] == ""
+    monkeypatch.setenv("LIMEN_BREAK_GLASS", sealed["credential"])
+    used = limen("break-glass", "use", demo.auth_url, "--ca-file", str(demo.ca_file))
+    assert used.code == 0, used.err
+    again = limen("break-glass", "use", demo.auth_url, "--ca-file", str(demo.ca_file))
+    assert again.code == 1 and "not accepted" in again.err
+    listed = limen("--server", demo.auth_url, "user", "show", "break-glass", "--json")
+    assert listed.code == 0, listed.err
+    stopped = limen("--server", demo.auth_url, "break-glass", "seal", "--reason", "another")
+    assert stopped.code == 1 and "limen/break-glass" in stopped.err
+    assert sealed["credential"] not in used.err + used.out + again.err
+    row = demo.decisions(subject="break-glass")[0]
+    assert row["ip"].startswith("127.")
+
+    use = demo.admin.get("/v1/break-glass")[0]
+    assert use["state"] == "to review"
+    demo.admin.post(f"/v1/break-glass/{use['id']}/review", {"text": "an attack of ours"})
+    ended = limen("--server", demo.auth_url, "user", "list")
+    assert ended.code == 1, "its session ended with the review"

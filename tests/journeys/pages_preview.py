@@ -98,6 +98,27 @@ PREVIEWS: dict[str, tuple[str, dict[str, Any]]] = {
             "providers": [{"name": "Example University", "url": "/oidc/uni/start"}],
         },
     ),
+    "login-name-first": (
+        "login.html",
+        {**EVERY, "action": "/login", "ask_password": False, "password_url": "/login?ask=password"},
+    ),
+    "onward": (
+        "onward.html",
+        {**EVERY, "title": "Going on to Example", "url": "/oidc/uni/start", "label": "Go on to Example"},
+    ),
+    "providers": (
+        "providers.html",
+        {
+            **EVERY,
+            "person": ADA,
+            "now": NOW,
+            "linked": [
+                {"source": "oidc:uni", "subject": "ada-17", "title": "Example University",
+                 "linked": NOW - 90_000, "own": True},
+            ],
+            "linkable": [{"name": "corp", "title": "Corp"}],
+        },
+    ),
     "login-plain": ("login.html", {**EVERY, "action": "/login", "passkey": False}),
     "code": (
         "code.html",
@@ -243,6 +264,8 @@ PREVIEWS: dict[str, tuple[str, dict[str, Any]]] = {
             "wrong_url": f"{AUTH}/complaints/new?decision=0191",
         },
     ),
+    "break-glass": ("break_glass.html", {**EVERY, "action": "/break-glass", "error": "That did not match."}),
+    "alarm": ("apps.html", {**EVERY, "person": ADA, "apps": _APPS, "alarm": NOW}),
     "complaint": (
         "complaint.html",
         {
@@ -318,6 +341,27 @@ PREVIEWS: dict[str, tuple[str, dict[str, Any]]] = {
             "error": "No program waits under this code. Check the code, or run `limen login` again.",
         },
     ),
+    "client-onward": (
+        "client_onward.html",
+        {
+            **EVERY,
+            "person": ADA,
+            "title": "On to Grafana",
+            "url": "https://grafana.example/callback?code=c&state=s",
+            "label": "Go to Grafana",
+        },
+    ),
+    "signed-out": (
+        "signed_out.html",
+        {
+            **EVERY,
+            "title": "You are signed out",
+            "go_on": "https://grafana.example/bye",
+            "client": "Grafana",
+            "frames": ["https://grafana.example/front?sid=s"],
+        },
+    ),
+    "signed-out-alone": ("signed_out.html", {**EVERY, "title": "You are signed out"}),
     "message-out": (
         "message.html",
         {

@@ -52,6 +52,7 @@ def test_every_connection_ends_when_its_reason_does(gateways: int, record_proper
         for kind in cell.kinds:
             assert rows[cell.name, kind]["held"] == 5 * gateways
         assert ((cell.name, "http") in rows) == cell.denies
+    assert {kind for change, kind in rows if change == "scim deactivation"} == {*KINDS, "http"}
     assert {kind for change, kind in rows if change == "staleness"} == {*KINDS, "http", "recovers"}
     assert {kind for change, kind in rows if change == "bundle flips all"} == KINDS
     assert all(

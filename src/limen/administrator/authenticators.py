@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 
 from limen.administrator.desk import Desk, FlowData, seal_context
-from limen.administrator.enrolment import stored_passkey
+from limen.administrator.enrolment import passkey_name, stored_passkey
 from limen.administrator.ledger import Entry
 from limen.administrator.session_values import Over, Visit, Wrong
 from limen.administrator.step_up import Need, is_met
 from limen.core.errors import Conflict, Invalid, NotFound, Refused
+from limen.core.identity_config import PasskeyConfig
 from limen.core.secret import Secret
 from limen.information.identity import passkeys, recovery, throttle, totp
 from limen.store import credentials as keys
@@ -31,6 +32,7 @@ class Keys(msgspec.Struct, frozen=True):
     passkeys: tuple[StoredPasskey, ...]
     totp: bool
     recovery_left: int
+    rules: PasskeyConfig
 
 
 class Pairing(msgspec.Struct, frozen=True):
@@ -51,7 +53,8 @@ class Authenticators:
         with self._desk.ledger.store.read() as connection:
             owner = _owner(keys.load_credentials(connection, session.person))
             found = keys.list_passkeys(connection, session.person)
-        return Keys(found, owner.totp is not None, owner.recovery_left)
+        rules = self._desk.catalogue().sources.passkeys
+        return Keys(found, owner.totp is not None, owner.recovery_left, rules)
 
     def lacks(self, session: Session) -> Need | None:
         """Return what a session must achieve before keys may change (law K1).
@@ -85,6 +88,7 @@ class Authenticators:
                 raise Invalid(f"You have {len(existing)} passkeys.", remedy="Remove one first.")
             ceremony = passkeys.registration_options(
                 self._desk.relying_party(),
+                self._desk.catalogue().sources.passkeys,
                 handle=owner.handle,
                 username=owner.person,
                 name=owner.name,
@@ -112,12 +116,28 @@ class Authenticators:
             if flow is None or flow.person != session.person or flow.data.browser != visit.form_id:
                 return Over()
             self._desk.close_flow(entry.tx.connection, challenge)  # spent, whatever comes of it
-        made = passkeys.verify_registration(self._desk.relying_party(), credential, challenge)
+        rules = self._desk.catalogue().sources.passkeys
+        made = passkeys.verify_registration(self._desk.relying_party(), credential, challenge, rules)
         with self._change(session, "add a passkey") as entry:
             row = stored_passkey(made, session.person, name, entry.tx.now)
             keys.add_passkey(entry.tx.connection, row)
-            entry.note("authenticator.added", target=session.person, kind="passkey", aaguid=row.aaguid)
+            entry.note("authenticator.added", target=session.person, kind="passkey", aaguid=row.aaguid,
+                       attested=row.attested, bound=row.bound)  # fmt: skip
+            self._tell(entry, session, "A passkey was added")
             return None
+
+    def rename_passkey(self, session: Session, credential_id: str, name: str) -> None:
+        """Rename a passkey. A name protects nothing, so no fresh sign-in is asked for.
+
+        Raises:
+            NotFound: not one of this person's.
+            Invalid: a name that is none.
+        """
+        words = passkey_name(name)
+        with self._desk.ledger.entry(session.person, "rename a passkey", ip=session.ip) as entry:
+            if not keys.rename_passkey(entry.tx.connection, session.person, credential_id, words):
+                raise NotFound("This passkey is not one of yours.", remedy="Reload the page.")
+            entry.note("authenticator.renamed", target=session.person, kind="passkey")
 
     def remove_passkey(self, session: Session, credential_id: str) -> None:
         """Remove a passkey (law K2).
@@ -131,6 +151,7 @@ class Authenticators:
                 raise NotFound("This passkey is not one of yours.", remedy="Reload the page.")
             self._keep_one(entry, session)
             entry.note("authenticator.removed", target=session.person, kind="passkey")
+            self._tell(entry, session, "A passkey was removed")
 
     # --- the authenticator app -------------------------------------------------------------------------
 
@@ -173,6 +194,7 @@ class Authenticators:
             self._desk.close_flow(connection, visit.flow_token)
             keys.set_totp(connection, session.person, flow.data.seed_sealed, found, entry.tx.now)
             entry.note("authenticator.added", target=session.person, kind="totp")
+            self._tell(entry, session, "An authenticator app was paired")
             return None
 
     def remove_totp(self, session: Session) -> None:
@@ -185,6 +207,7 @@ class Authenticators:
             if keys.remove_totp(entry.tx.connection, session.person):
                 self._keep_one(entry, session)
                 entry.note("authenticator.removed", target=session.person, kind="totp")
+                self._tell(entry, session, "The authenticator app was removed")
 
     # --- recovery codes --------------------------------------------------------------------------------
 
@@ -195,6 +218,7 @@ class Authenticators:
         with self._change(session, "replace recovery codes") as entry:
             keys.replace_recovery_codes(entry.tx.connection, session.person, hashes)
             entry.note("authenticator.added", target=session.person, kind="recovery")
+            self._tell(entry, session, "New recovery codes were made")
         return codes
 
     # --- inside ----------------------------------------------------------------------------------------
@@ -204,6 +228,11 @@ class Authenticators:
         if lacking is not None:
             raise Refused("This needs a fresh sign-in.", remedy="Sign in again.", code="STEP_UP_NEEDED")
         return self._desk.ledger.entry(session.person, reason, ip=session.ip)
+
+    def _tell(self, entry: Entry, session: Session, what: str) -> None:
+        self._desk.notices.queue(
+            entry, session.person, "enrolment", what=what, when_at=entry.tx.now, ip=session.ip
+        )
 
     def _keep_one(self, entry: Entry, session: Session) -> None:
         owner = _owner(keys.load_credentials(entry.tx.connection, session.person))

@@ -5,7 +5,8 @@ decide. One lock guards replica and memo: callers come from a pool of threads.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -14,8 +15,9 @@ from limen.administrator.recording import JournalPort, Recorder
 from limen.administrator.replica import Replica
 from limen.core.catalogue import AppConfig, ServiceConfig
 from limen.core.changes import BundleFact, Projection
+from limen.core.client_config import ClientConfig
 from limen.core.clock import Clock
-from limen.core.decision import AccessRequest, Decision, Explanation, Facts, Network, SessionFacts
+from limen.core.decision import AccessRequest, Code, Decision, Explanation, Facts, Network, SessionFacts
 from limen.core.entities import Closure, close_entity
 from limen.core.errors import NotFound, Unavailable
 from limen.core.ids import EntityRef, Instant, new_decision_id
@@ -31,6 +33,8 @@ ISSUE_POINT = "issue"  # signing in to a client, and tokens for it
 LOOPBACK = "127.0.0.1"
 RESOURCE_TYPES = ("App", "Route", "Service", "Client")
 SESSION_S = 43_200  # life of a session that is only supposed
+
+T = TypeVar("T")
 
 
 class Supposed(msgspec.Struct, frozen=True):
@@ -96,6 +100,11 @@ class Authority:
         with self._lock:
             apply(self._replica)
 
+    def ask(self, question: Callable[[Replica], T]) -> T:
+        """Return what a question to the replica gives. It is asked under the lock: milliseconds at most."""
+        with self._lock:
+            return question(self._replica)
+
     def active(self) -> ActiveBundle:
         """Return the bundle in force.
 
@@ -148,6 +157,7 @@ class Authority:
         method: str = "",
         path: str = "",
         ip: str = LOOPBACK,
+        narrower: Sequence[EntityRef] = (),
     ) -> Answer:
         """Decide what control itself gives, and record it before it is answered.
 
@@ -157,16 +167,37 @@ class Authority:
             point: `POINT`, a call of the admin API: its record may use the reserve of a full disk, so that
                 revocation goes on. Or `ISSUE_POINT`.
             method, path, ip: of the request.
+            narrower: parts of that resource that would do for this request: each is asked about if nothing
+                permits the whole. What is forbidden on the whole is forbidden.
 
         Raises:
             Unavailable: it could not be recorded, or no bundle is in force.
         """
         began = self._clock.boot_s()
+        known = self.active().entities
         with self._lock:
-            answer = self._answer(subject, action, resource, session, ip=ip, method=method, path=path)
+            for one in (resource, *(part for part in narrower if part in known)):
+                answer = self._answer(subject, action, one, session, ip=ip, method=method, path=path)
+                if answer.decision.code is not Code.NO_PERMIT:
+                    break
         took_us = int((self._clock.boot_s() - began) * 1e6)
         self._record(answer, took_us, self._recorders[point])
         return answer
+
+    def stands(
+        self, subject: EntityRef, action: str, resource: EntityRef, session: SessionFacts, ip: str = LOOPBACK
+    ) -> Answer:
+        """Return what would be decided now of something that was given before. Nothing is recorded.
+
+        Raises:
+            NotFound: the bundle in force has no such resource.
+        """
+        with self._lock:
+            return self._answer(subject, action, resource, session, ip=ip)
+
+    def record(self, answer: Answer, point: str) -> None:
+        """Record an answer that something is about to come of."""
+        self._record(answer, 0, self._recorders[point])
 
     def explain(self, answer: Answer) -> Explanation:
         """Return why a denial, and what would cure it."""
@@ -187,17 +218,18 @@ class Authority:
         return answer, explain(answer.request, answer.facts, policies, below_aal2_hides=False)
 
     def may_open(self, person: str, session: SessionFacts) -> dict[str, tuple[bool, str]]:
-        """Return for each app and service whether it would open now, and in a few words why not.
+        """Return for each app, service and client whether it would open now, and in a few words why not.
 
-        They share the namespace of hosts, so no name is of both.
+        No name is of two of them.
         """
         active = self.active()
         found: dict[str, tuple[bool, str]] = {}
         with self._lock:
             catalogue = active.catalogue
-            doors: list[tuple[AppConfig | ServiceConfig, str]] = [
+            doors: list[tuple[AppConfig | ServiceConfig | ClientConfig, str]] = [
                 *((app, "read") for app in catalogue.apps.values()),
                 *((service, "connect") for service in catalogue.services.values()),
+                *((client, "sign_in") for client in catalogue.clients.values()),
             ]
             for door, action in doors:
                 answer = self._answer(EntityRef("User", person), action, door.ref, session)
@@ -314,8 +346,13 @@ class Authority:
         )
 
 
-def _let_through(door: AppConfig | ServiceConfig, answer: Answer) -> Stage | None:
-    """Return the rollout stage by which a door opens though policies deny it; None where none does."""
+def _let_through(door: AppConfig | ServiceConfig | ClientConfig, answer: Answer) -> Stage | None:
+    """Return the rollout stage by which a door opens though policies deny it; None where none does.
+
+    Clients have no stages: they are where Limen alone says who somebody is.
+    """
+    if isinstance(door, ClientConfig):
+        return None
     subject = answer.facts.subject
     groups = None if subject is None else subject.ancestors
     return softened(door.rollout_of(door.ref), answer.decision.code, groups)

@@ -12,11 +12,13 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from limen.administrator.desk import Desk
+from limen.administrator.ledger import Entry
 from limen.administrator.session_values import Destination
 from limen.core.catalogue import CONNECT_APP
 from limen.core.errors import Conflict, Invalid, LimenError, NotFound
@@ -145,8 +147,16 @@ class ConnectDesk:
 
     # --- a browser elsewhere -----------------------------------------------------------------------
 
-    def start_device(self, client: str, ip: str) -> DeviceStart:
+    def start_device(
+        self, client: str, ip: str, *, client_id: str = CLIENT_ID, asked: Mapping[str, Any] | None = None
+    ) -> DeviceStart:
         """Begin a device flow.
+
+        Args:
+            client: what people are told that it is.
+            ip: where it asks from.
+            client_id: what it is; of a client of the bundle, `asked` is what it asks for.
+            asked: JSON-ready.
 
         Raises:
             OAuthError: too many wait for an answer already.
@@ -171,6 +181,8 @@ class ConnectDesk:
                     ip=ip,
                     created_at=tx.now,
                     expires_at=tx.now + DEVICE_CODE_S,
+                    client_id=client_id,
+                    asked=asked,
                 ),
             )
         return DeviceStart(code, user_code)
@@ -226,18 +238,9 @@ class ConnectDesk:
 
     def _poll(self, device_code: str, ip: str) -> tuple[str, Issued | None]:
         with self._desk.ledger.entry("limen", "poll of a device flow", ip=ip) as entry:
-            connection, now = entry.tx.connection, entry.tx.now
-            found = devices.find_device(connection, _digest(device_code))
-            if found is None or now >= found.expires_at:
-                return "expired_token", None
-            if found.polled_at is not None and now - found.polled_at < POLL_EVERY_S - 1:
-                return "slow_down", None
-            devices.note_poll(connection, found, now)
-            if found.state == "pending":
-                return "authorization_pending", None
-            devices.spend_device(connection, found)
-            if found.state != "approved" or found.session is None:
-                return "access_denied", None
+            failure, found = claim_device(entry, device_code, CLIENT_ID)
+            if found is None or found.session is None:
+                return failure, None
             opened = self._sessions.open_program(entry, found.session, found.client)
             return ("access_denied", None) if opened is None else ("", Issued(*opened))
 
@@ -250,6 +253,26 @@ class ConnectDesk:
     def revoke(self, token: str) -> None:
         """End a program's token; one that is not good is as good as ended (RFC 7009 §2.2)."""
         self._sessions.end_program(token)
+
+
+def claim_device(entry: Entry, device_code: str, client_id: str) -> tuple[str, DeviceCode | None]:
+    """Return what a person has approved for a client, once; or the error of RFC 8628 section 3.5.
+
+    A code that was begun by another client is no code (section 3.4: it is bound to its client).
+    """
+    connection, now = entry.tx.connection, entry.tx.now
+    found = devices.find_device(connection, _digest(device_code))
+    if found is None or found.client_id != client_id or now >= found.expires_at:
+        return "expired_token", None
+    if found.polled_at is not None and now - found.polled_at < POLL_EVERY_S - 1:
+        return "slow_down", None
+    devices.note_poll(connection, found, now)
+    if found.state == "pending":
+        return "authorization_pending", None
+    devices.spend_device(connection, found)
+    if found.state != "approved" or found.session is None:
+        return "access_denied", None
+    return "", found
 
 
 def _guesses(session: Session) -> tuple[throttle.Charge, ...]:

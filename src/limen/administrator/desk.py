@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 from sqlalchemy import Connection
 
+from limen.administrator import lowered_trust
 from limen.administrator.ledger import Entry, Ledger
+from limen.administrator.notices import Notices
 from limen.administrator.sessions import Sessions
 from limen.core.catalogue import Catalogue
 from limen.core.clock import Clock
@@ -76,6 +78,7 @@ class Desk:
         self.port = port
         self.hasher = hasher or PasswordHasher()
         self.sessions = Sessions(ledger, clock, key, catalogue)
+        self.notices = Notices(sealer, catalogue)
         self._throttled = 0
         self._throttled_noted_at = 0.0
 
@@ -162,6 +165,10 @@ class Desk:
         """Fill the buckets of one account up again; an address keeps its count of all accounts."""
         sign_ins.clear_buckets(connection, [key for key, _ in charges if not key.startswith("address:")])
 
+    def lower_trust(self, entry: Entry, person: str, how: str) -> None:
+        """Note that somebody came back by other means than a factor of theirs (see `lowered_trust`)."""
+        lowered_trust.lower(entry, self.notices, person, how, self.catalogue().sources.recovery.lowered_s)
+
     # --- second factors ----------------------------------------------------------------------------
 
     def spend_code(self, connection: Connection, owner: Credentials, code: str) -> str | None:
@@ -188,6 +195,8 @@ class Desk:
             sign_ins.purge(tx.connection, tx.now)
             devices.purge_devices(tx.connection, tx.now)
             spent.purge_spent(tx.connection, tx.now)
+        with self.ledger.entry("limen", "the time of lower trust is over") as entry:
+            lowered_trust.sweep(entry)
 
 
 def token_hash(token: str) -> str:

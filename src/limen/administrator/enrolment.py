@@ -190,6 +190,7 @@ class Enrolment:
             existing = keys.list_passkeys(entry.tx.connection, work.person)
             ceremony = passkeys.registration_options(
                 self._desk.relying_party(),
+                self._desk.catalogue().sources.passkeys,
                 handle=owner.handle if owner else bytes.fromhex(work.flow.data.handle),
                 username=work.person,
                 name=owner.name if owner else work.flow.data.name,
@@ -212,7 +213,10 @@ class Enrolment:
             if work.flow.state != EnrolmentState.PASSKEY or not work.flow.data.challenge:
                 return Over()
             made = passkeys.verify_registration(
-                self._desk.relying_party(), credential, work.flow.data.challenge
+                self._desk.relying_party(),
+                credential,
+                work.flow.data.challenge,
+                self._desk.catalogue().sources.passkeys,
             )
             work.passkey = stored_passkey(made, work.person, name, entry.tx.now)
             work.methods = tuple(sorted((PASSKEY, PASSWORD)))
@@ -248,15 +252,22 @@ class Enrolment:
             return Over() if flow is None else act(entry, Work(visit, flow))
 
 
+def passkey_name(text: str) -> str:
+    """Return what a passkey is called; one without a name is called after its kind."""
+    return parse_name(text, field="passkey name")[:PASSKEY_NAME_LENGTH_MAX] or "Passkey"
+
+
 def stored_passkey(made: passkeys.NewPasskey, person: str, name: str, now: float) -> StoredPasskey:
-    """Return the row of a new passkey; one without a name is called after its kind."""
+    """Return the row of a new passkey."""
     return StoredPasskey(
         id=made.id,
         person=person,
         public_key=made.public_key,
         sign_count=made.sign_count,
         aaguid=made.aaguid,
-        name=parse_name(name, field="passkey name")[:PASSKEY_NAME_LENGTH_MAX] or "Passkey",
+        name=passkey_name(name),
         backed_up=made.backed_up,
         created_at=now,
+        attested=made.attested,
+        bound=made.bound,
     )

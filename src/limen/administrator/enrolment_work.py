@@ -16,7 +16,7 @@ from limen.core.secret import Secret
 from limen.information.identity import known_browser, recovery, totp
 from limen.information.identity.assurance import assess_methods
 from limen.store import credentials as keys
-from limen.store import directory, sign_ins
+from limen.store import directory, recoveries, sign_ins
 from limen.store import sessions as session_rows
 from limen.store.credentials import StoredPasskey
 
@@ -34,6 +34,8 @@ class Work:
         self.methods: tuple[str, ...] = ()
         self.token: Secret[str] | None = None
         self.signed_in: SignedIn | None = None
+        self.came_back = False
+        """They could sign in before: this is a recovery (law T1 of `lowered_trust`)."""
 
     @property
     def person(self) -> str:
@@ -98,6 +100,10 @@ class EnrolmentShell:
 
     def _store_person(self, entry: Entry, work: Work) -> None:
         data, connection = work.flow.data, entry.tx.connection
+        before = keys.load_credentials(connection, work.person)
+        came_back = before is not None and bool(before.second_factors or before.password_hash)
+        if data.purpose == links.RESET or (before is not None and before.second_factors):
+            work.came_back = came_back
         if data.purpose == links.RESET:
             keys.remove_all(connection, work.person)
             entry.note("authenticator.removed", target=work.person, kind="all", by="reset")
@@ -151,10 +157,21 @@ class EnrolmentShell:
         opened: Opened = self._desk.sessions.settle(entry, work.person, proof, work.visit.browser, presented)
         mark = known_browser.mint_mark(self._desk.key, work.person, entry.tx.now)
         work.signed_in = SignedIn(opened, mark)
+        self._tell(entry, work)
         purpose = work.flow.data.purpose
         entry.note("enrolment.completed", target=work.person, methods=list(work.methods), purpose=purpose)
         entry.note("sign_in.succeeded", target=work.person, session=opened.session.id,
                    methods=list(work.methods), aal=proof.assurance.aal)  # fmt: skip
+
+    def _tell(self, entry: Entry, work: Work) -> None:
+        if work.came_back:
+            recoveries.stop_recoveries(entry.tx.connection, work.person)
+            self._desk.lower_trust(entry, work.person, "reset")
+            return
+        what = "Your sign-in was set up"
+        self._desk.notices.queue(
+            entry, work.person, "enrolment", what=what, when_at=entry.tx.now, ip=entry.ip
+        )
 
     def _save_flow(self, entry: Entry, work: Work) -> None:
         self._desk.save_flow(entry.tx.connection, work.flow)

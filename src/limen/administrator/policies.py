@@ -16,6 +16,7 @@ from limen.administrator import proposals
 from limen.administrator.active import ActiveBundle, activate, keep
 from limen.administrator.authority import Authority
 from limen.administrator.ledger import Entry, Ledger
+from limen.administrator.saml_names import demand_program
 from limen.core.catalogue import ADMIN_APP, Catalogue
 from limen.core.decision import AccessRequest, Facts
 from limen.core.errors import BundleRefused, Conflict, Finding, Refused, Severity
@@ -168,6 +169,7 @@ class PolicyAdministrator:
             raise BundleRefused(wrong)
         assert report.bundle is not None
         active = activate(report.bundle)
+        demand_program(active.catalogue)
         self._demand_administrable(active)
         return Checked(report.bundle, active, report.findings, present)
 

@@ -163,7 +163,7 @@ class Reassessor:
             return index.by_ref(EntityRef(ENTITY_TYPES[kind], row_id))
         if kind == "session":
             return index.by_session(row_id)
-        if kind == "app_session":
+        if kind in ("app_session", "workload_session"):
             return index.by_token(row_id)
         return index.by_ref(grant_ref(row_id)) if kind == "grant" else ()
 

@@ -10,11 +10,18 @@ from typing import NamedTuple
 import msgspec
 
 from limen.administrator.active import ActiveBundle
+from limen.administrator.machine_sessions import (
+    CERTIFICATE_OF_MACHINE,
+    TOKEN_OF_MACHINE,
+    certificate_session,
+    is_alive,
+)
 from limen.administrator.reassess_places import Standing, StreamPlaces
-from limen.administrator.replica import Replica, session_facts
+from limen.administrator.replica import Replica, machine_facts, session_facts
 from limen.administrator.streams import Cause, LiveStream, reads_of
-from limen.core.changes import AppSessionFact, SessionFact
-from limen.core.decision import AccessRequest, Code, Decision, Facts, Verdict
+from limen.core.catalogue import CONNECT_APP
+from limen.core.changes import AppSessionFact
+from limen.core.decision import AccessRequest, Code, Decision, Facts, SessionFacts, Verdict
 from limen.core.ids import BundleId, EntityRef, Instant
 from limen.core.rollout import Stage, softened
 from limen.engine.explain import SENTENCES
@@ -79,6 +86,14 @@ class End(msgspec.Struct, frozen=True):
     facts: Facts | None = None
 
 
+class _Held(NamedTuple):
+    """What a stream lives by: what it proves, the hash of its token, and when that is over."""
+
+    facts: SessionFacts
+    token_hash: str
+    expires_at: Instant
+
+
 class _Look(NamedTuple):
     """One look at a stream: what it is now, and all that the answer depends on besides the replica."""
 
@@ -114,14 +129,14 @@ class Redecider:
 
     def _signed_in(self, look: _Look) -> Keep | End:
         stream, question, now = look.stream, look.question, look.question.at
-        session, token = self._sessions(stream, now)
-        if session is None or token is None:
+        held = self._held(stream, look.active, now)
+        if held is None:
             return End(Cause.SESSION_ENDED, _SESSION_OVER, question)
         facts = self._replica.facts(
             question.subject,
             question.resource,
             at=now,
-            session=session_facts(session),
+            session=held.facts,
             network=stream.network,
             age_s=self._replica.age_s(look.boot_s),
             staleness_max_s=look.standing.staleness_max_s,
@@ -132,8 +147,8 @@ class Redecider:
         kept_by = None if decision.allowed else _softened(look, question, decision, facts)
         if not decision.allowed and kept_by is None:
             return _ended_by(decision, question, facts)
-        deadline_at = next_look(decision, facts, now, min(look.max_at, token.expires_at))
-        return _keep(look, token.id, facts, deadline_at, kept_by)
+        deadline_at = next_look(decision, facts, now, min(look.max_at, held.expires_at))
+        return _keep(look, held.token_hash, facts, deadline_at, kept_by)
 
     def _public(self, look: _Look) -> Keep | End:
         """Decide a stream that nobody signed in for: it needs a public route (or an app that is not
@@ -149,23 +164,43 @@ class Redecider:
             return End(Cause.DENIED, _DENIED[Code.NO_SESSION], question, decision)
         return _keep(look, look.stream.token_hash, Facts(None, resource), look.max_at, kept_by)
 
-    def _sessions(self, stream: LiveStream, now: Instant) -> tuple[SessionFact | None, AppSessionFact | None]:
-        """Return the session and the app session that a stream lives by.
+    def _held(self, stream: LiveStream, active: ActiveBundle, now: Instant) -> _Held | None:
+        """Return what a stream lives by, or None when that is over."""
+        if stream.token_kind in (TOKEN_OF_MACHINE, CERTIFICATE_OF_MACHINE):
+            return self._held_by_machine(stream, active, now)
+        question = stream.question
+        session = self._replica.session(question.session_id or "")
+        if session is None or question.subject != EntityRef("User", session.person):
+            return None
+        token = self._app_session(stream, session.id, now)
+        return None if token is None else _Held(session_facts(session), token.id, token.expires_at)
+
+    def _app_session(self, stream: LiveStream, session_id: str, now: Instant) -> AppSessionFact | None:
+        """Return the app session that a person's stream lives by.
 
         A cookie's stream lives on by any cookie of the same session and app, the longest-lived first: a
         step-up replaces the app session, and is no reason to cut. A token's stream needs its own token.
         """
-        question = stream.question
-        session = self._replica.session(question.session_id or "")
-        if session is None or question.subject != EntityRef("User", session.person):
-            return None, None
         own = self._replica.app_session(stream.token_hash)
         if own is not None and _is_good(own, stream, now):
-            return session, own
+            return own
         if stream.token_kind != COOKIE:
-            return session, None
-        others = (o for o in self._replica.cookie_sessions(session.id) if _is_good(o, stream, now))
-        return session, max(others, key=lambda other: other.expires_at, default=None)
+            return None
+        others = (o for o in self._replica.cookie_sessions(session_id) if _is_good(o, stream, now))
+        return max(others, key=lambda other: other.expires_at, default=None)
+
+    def _held_by_machine(self, stream: LiveStream, active: ActiveBundle, now: Instant) -> _Held | None:
+        """The same of a machine: its own token, or the certificate that the stream was opened with."""
+        fact = self._replica.workload_session(stream.token_hash)
+        if stream.certificate is not None:
+            fact = certificate_session(stream.certificate, active.catalogue)
+        subject = stream.question.subject
+        door = stream.app
+        if stream.app == CONNECT_APP:
+            door = stream.question.resource.id
+        if fact is None or subject is None or not is_alive(fact, subject.id, door, now):
+            return None
+        return _Held(machine_facts(fact), fact.id, fact.expires_at)
 
     def _standing(self, stream: LiveStream, active: ActiveBundle) -> Standing | Code:
         if self._places is None or self._places[0] is not active:

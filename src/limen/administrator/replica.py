@@ -28,6 +28,7 @@ from limen.core.changes import (
     SessionFact,
     Snapshot,
     WorkloadFact,
+    WorkloadSessionFact,
 )
 from limen.core.decision import Facts, Grant, Network, SessionFacts
 from limen.core.entities import Closure, Entity, close_entity
@@ -188,6 +189,16 @@ class Replica:
         found: PersonFact | None = self._rows.value("person", username)
         return found
 
+    def workload(self, name: str) -> WorkloadFact | None:
+        """Return a workload."""
+        found: WorkloadFact | None = self._rows.value("workload", name)
+        return found
+
+    def workload_session(self, token_hash: str) -> WorkloadSessionFact | None:
+        """Return the session of a workload's access token that has not been ended."""
+        found: WorkloadSessionFact | None = self._rows.value("workload_session", token_hash)
+        return found
+
     def secret(self, name: str) -> SecretFact | None:
         """Return a sealed secret."""
         found: SecretFact | None = self._rows.value("secret", name)
@@ -344,5 +355,22 @@ def session_facts(session: SessionFact) -> SessionFacts:
         methods=tuple(sorted(session.methods)),
         started_at=session.started_at,
         auth_at=session.auth_at,
+        expires_at=session.expires_at,
+    )
+
+
+MACHINE_AAL = 1
+"""Assurance levels are for people (SP 800-63B): policies about machines ask for `session.methods`."""
+
+
+def machine_facts(session: WorkloadSessionFact) -> SessionFacts:
+    """Return what a workload's session proves, in the engine's form."""
+    return SessionFacts(
+        id=session.session_id,
+        aal=MACHINE_AAL,
+        phishing_resistant=False,
+        methods=tuple(sorted(session.methods)),
+        started_at=session.started_at,
+        auth_at=session.started_at,
         expires_at=session.expires_at,
     )

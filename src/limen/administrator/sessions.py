@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
+from sqlalchemy import Connection
 
 from limen.administrator.ledger import Entry, Ledger
 from limen.administrator.session_life import SessionCommand, SessionEvent, SessionState, step
@@ -55,6 +56,11 @@ class Sessions:
         with self.ledger.store.read() as connection:
             found = rows.find_session(connection, verified.hash, now)
         return found if found is not None and self._live(found, now) else None
+
+    def load_live(self, connection: Connection, session_id: str) -> Session | None:
+        """Return a session by its id, if it is live."""
+        found = rows.load_session(connection, session_id)
+        return found if found is not None and self._live(found, self._clock.now()) else None
 
     def see(self, session: Session) -> None:
         """Note that a session is in use."""

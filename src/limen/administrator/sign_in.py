@@ -21,7 +21,7 @@ from limen.administrator.sign_in_life import SignInCommand, SignInEvent, SignInS
 from limen.core.errors import Refused
 from limen.core.secret import Secret
 from limen.information.identity import known_browser, passkeys, throttle
-from limen.information.identity.assurance import PASSKEY, PASSWORD, assess_methods
+from limen.information.identity.assurance import HARDWARE, PASSKEY, PASSWORD, RECOVERY, assess_methods
 from limen.information.identity.passwords import PasswordVerdict
 from limen.information.identity.throttle import Charge
 from limen.store import credentials as keys
@@ -176,14 +176,16 @@ class SignIn:
             attempt = Attempt(visit, why="passkey")
             attempt.flow, attempt.challenge = flow, challenge
             try:
-                attempt.person = self._verify_passkey(entry, credential, flow)
-            except Refused:
+                attempt.person, methods = self._verify_passkey(entry, credential, flow)
+            except Refused as error:
+                attempt.why = "passkey: model" if error.code == "PASSKEY_MODEL" else attempt.why
                 return self.advance(entry, attempt, SignInState.CEREMONY, SignInEvent.PASSKEY_WRONG)
             entry.act_as(attempt.person)
-            attempt.proof = Proof((PASSKEY,), assess_methods((PASSKEY,)), entry.tx.now)
+            attempt.proof = Proof(methods, assess_methods(methods), entry.tx.now)
             return self.advance(entry, attempt, SignInState.CEREMONY, SignInEvent.PASSKEY_RIGHT)
 
-    def _verify_passkey(self, entry: Entry, credential: str, flow: Flow) -> str:
+    def _verify_passkey(self, entry: Entry, credential: str, flow: Flow) -> tuple[str, tuple[str, ...]]:
+        """Return whose passkey it is, and the methods that it is worth under the rules of today."""
         connection, now = entry.tx.connection, entry.tx.now
         assertion = passkeys.parse_assertion(credential)
         key = keys.load_passkey(connection, assertion.id)
@@ -204,7 +206,11 @@ class SignIn:
         )
         if not spent:
             raise Refused("The passkey was used elsewhere at the same time.")
-        return owner.person
+        rules = self._desk.catalogue().sources.passkeys
+        if not passkeys.counts(key.aaguid, rules, attested=key.attested):
+            raise Refused("A model that is not accepted any more.", code="PASSKEY_MODEL")
+        hardware = passkeys.is_hardware(key.aaguid, rules, bound=key.bound and not use.movable)
+        return owner.person, (HARDWARE, PASSKEY) if hardware else (PASSKEY,)
 
     # --- commands of the table -----------------------------------------------------------------------
 
@@ -244,6 +250,8 @@ class SignIn:
         visit = attempt.visit
         opened = self._desk.sessions.settle(entry, person, proof, visit.browser, visit.presented)
         directory.note_signed_in(entry.tx.connection, person, entry.tx.now)
+        if RECOVERY in proof.methods:
+            self._desk.lower_trust(entry, person, "recovery-code")
         entry.note("sign_in.succeeded", target=person, session=opened.session.id,
                    methods=list(proof.methods), aal=proof.assurance.aal)  # fmt: skip
         earned = proof.assurance.aal >= AAL_OF_KNOWN_BROWSERS

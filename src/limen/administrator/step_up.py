@@ -15,7 +15,13 @@ from limen.administrator.session_values import Over, Proof, SignedIn, TooMany, V
 from limen.core.ids import Instant
 from limen.core.secret import Secret
 from limen.information.identity import known_browser, throttle
-from limen.information.identity.assurance import OIDC_PREFIX, PASSWORD, Assurance, assess_methods
+from limen.information.identity.assurance import (
+    PASSWORD,
+    PROVIDERS,
+    RECOVERY,
+    Assurance,
+    assess_methods,
+)
 from limen.information.identity.passwords import PasswordVerdict
 from limen.store import credentials as keys
 from limen.store.credentials import Credentials
@@ -33,10 +39,15 @@ SENTENCES = {
 
 
 class Need(msgspec.Struct, frozen=True):
-    """What a session must achieve, and how young the sign-in that achieves it must be."""
+    """What a session must achieve, and how young the sign-in that achieves it must be.
+
+    Attributes:
+        since: it must be later than this instant, whatever its age: somebody is asked once more.
+    """
 
     id: str
     max_age_s: int | None = None
+    since: Instant | None = None
 
     @property
     def age_s(self) -> int | None:
@@ -48,6 +59,8 @@ def is_met(need: Need | None, session: Session, now: Instant) -> bool:
     """Return whether a session has what is needed already."""
     if need is None:
         return True
+    if need.since is not None and session.auth_at < need.since:
+        return False
     if need.age_s is not None and now - session.auth_at > need.age_s:
         return False
     if need.id == "second-factor":
@@ -70,8 +83,8 @@ def methods_for(need: Need, owner: Credentials) -> frozenset[str]:
 
 
 def providers_for(session: Session) -> tuple[str, ...]:
-    """Return the providers through which this session was begun, and can be begun anew."""
-    return tuple(m.removeprefix(OIDC_PREFIX) for m in session.methods if m.startswith(OIDC_PREFIX))
+    """Return the sources (`oidc:corp`) through which this session was begun, and can be begun anew."""
+    return tuple(method for method in session.methods if method.startswith(PROVIDERS))
 
 
 class StepUp:
@@ -130,6 +143,8 @@ class StepUp:
             method = self._desk.spend_code(connection, owner, code)
         if method is None:
             return None
+        if method == RECOVERY:
+            self._desk.lower_trust(entry, owner.person, "recovery-code")
         if need.age_s is not None:
             methods = tuple(sorted({PASSWORD, method}))
             return Proof(methods, assess_methods(methods), now)

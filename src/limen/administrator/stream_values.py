@@ -13,6 +13,7 @@ import msgspec
 
 from limen.core.decision import AccessRequest, Decision, Facts, Network
 from limen.core.ids import EntityRef, Instant
+from limen.information.identity.svid import ClientCertificate
 
 
 class Cause(StrEnum):
@@ -53,7 +54,7 @@ class LiveStream(msgspec.Struct, eq=False):
     Attributes:
         question: the request as it was decided; its id names the stream, and its record.
         app: what the session must be of: an app's name, or `CONNECT_APP`.
-        token_hash, token_kind: the app session that it lives by; empty on a public route.
+        token_hash, token_kind: the app session that it lives by, or a machine's; empty on a public route.
         reads: what its last decision read (`reads_of`); the registry shares equal ones.
         protocol: `websocket`, `connect`, `sse`, `grpc`, `http`, or another value of `Upgrade`.
         deadline_at: first instant at which its decision could change by itself (law R3).
@@ -65,6 +66,7 @@ class LiveStream(msgspec.Struct, eq=False):
             one is decided again at once, so that nothing can fall between deciding and adding.
         page: origin of the page that opened it, where that is another app's or a listed one's: it may
             stay open for as long as such a page may call this app. Empty for all others.
+        certificate: the one that a machine was proven by, instead of a token.
         would_be: `deny` while it is open only because its resource is not enforced yet; that is recorded.
     """
 
@@ -86,6 +88,7 @@ class LiveStream(msgspec.Struct, eq=False):
     bytes_at: Instant = 0.0
     stamp: int = -1
     page: str = ""
+    certificate: ClientCertificate | None = None
     would_be: str = ""
 
     @property

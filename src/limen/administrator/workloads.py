@@ -16,15 +16,20 @@ from typing import Any
 import msgspec
 
 from limen.administrator.ledger import Entry, Ledger
+from limen.core.catalogue import ADMIN_APP
 from limen.core.clock import Clock
 from limen.core.entities import Status
 from limen.core.errors import Invalid, LimenError, Refused, Unavailable
+from limen.core.identity_config import MachineConfig
 from limen.core.ids import EntityRef, Instant
 from limen.core.secret import Secret
-from limen.core.tokens import mint_workload_token, verify_workload_token
+from limen.core.tokens import mint_workload_token, verify_token, verify_workload_token
 from limen.information.identity.throttle import ADDRESS, Wait, address_network, take
-from limen.store import workloads
+from limen.store import machines, workloads
 from limen.store.workloads import Workload, WorkloadToken
+
+ACCESS_PREFIX = "l1."
+"""How access tokens of sessions begin (`core.tokens`)."""
 
 USE_NOTED_EVERY_S = 60.0  # a use is no change; one write a minute says enough
 NETWORKS_MAX = 4_096  # networks whose failures are counted at once; the oldest is forgotten
@@ -84,18 +89,55 @@ class Workloads:
         self._failures = Failures(clock)
         self._refusal_noted_at = 0.0
 
-    def create(self, name: str, *, owner: str, description: str, actor: str, reason: str) -> Workload:
-        """Add a workload that a person answers for."""
+    def create(
+        self,
+        name: str,
+        *,
+        owner: str,
+        description: str,
+        actor: str,
+        reason: str,
+        expires_s: float | None = None,
+        review_s: float = MachineConfig().review_s,
+    ) -> Workload:
+        """Add a workload that a person answers for.
+
+        Args:
+            name: never issued before.
+            owner: the person.
+            description: what it is for.
+            actor, reason: for the journal.
+            expires_s: after which it ends by itself; None for never.
+            review_s: until its owner must say that it is still needed.
+        """
+        now = self._clock.now()
         with self._ledger.entry(actor, reason) as entry:
-            made = workloads.create_workload(entry.tx, name, owner=owner, description=description)
+            made = workloads.create_workload(
+                entry.tx,
+                name,
+                owner=owner,
+                description=description,
+                expires_at=None if expires_s is None else now + expires_s,
+                review_at=now + review_s,
+            )
             _note(entry, "created", None, made)
         return made
 
+    def review(self, name: str, *, review_s: float, actor: str, reason: str) -> Workload:
+        """Say that a workload is still needed; it is asked again after `review_s`."""
+        with self._ledger.entry(actor, reason) as entry:
+            before = workloads.get_workload(entry.tx.connection, name)
+            after = workloads.change_workload(entry.tx, name, review_at=entry.tx.now + review_s)
+            _note(entry, "reviewed", before, after)
+        return after
+
     def change(self, name: str, fields: Mapping[str, Any], *, actor: str, reason: str) -> Workload:
-        """Change owner, description, status or quarantine."""
+        """Change owner, description, status, quarantine or `expires_at`. Its sessions end with its status."""
         with self._ledger.entry(actor, reason) as entry:
             before = workloads.get_workload(entry.tx.connection, name)
             after = workloads.change_workload(entry.tx, name, **fields)
+            if after.status is not Status.ACTIVE:
+                machines.end_sessions(entry.tx, name)
             for kind in _kinds(before, after):
                 _note(entry, kind, before, after)
         return after
@@ -141,9 +183,15 @@ class Workloads:
     def authenticate(self, text: str, ip: str) -> EntityRef:
         """Return the workload that a token proves. Whether it may do anything, the engine decides.
 
+        Args:
+            text: a token that was made for the admin API, or an access token of the token endpoint.
+            ip: where the call comes from.
+
         Raises:
             TokenRefused: it proves none.
         """
+        if text.startswith(ACCESS_PREFIX):
+            return self._by_access(text, ip)
         try:
             hashed = verify_workload_token(self._key, text)
         except Invalid as wrong:
@@ -162,6 +210,26 @@ class Workloads:
             self._note_use(found, now)
         return EntityRef("Workload", found.workload)
 
+    def _by_access(self, text: str, ip: str) -> EntityRef:
+        """Return the workload whose session an access token is of. Bound ones are for gateways alone."""
+        try:
+            hashed = verify_token(self._key, text).hash
+        except Invalid as wrong:
+            raise self._refused(ip, wrong) from None
+        with self._ledger.store.read() as connection:
+            found = machines.find_session(connection, hashed)
+        if found is None or self._clock.now() >= found.expires_at:
+            over = Refused("This token is over.", remedy="Get another one.", code="TOKEN_EXPIRED")
+            raise self._refused(ip, over)
+        if found.jkt or found.x5t or (found.apps and ADMIN_APP not in found.apps):
+            wrong = Refused(
+                "This token is bound to a key, or is for something else than the administration.",
+                remedy=f"Get one with `audience={ADMIN_APP}`, without a DPoP proof.",
+                code="TOKEN_UNFIT",
+            )
+            raise self._refused(ip, wrong)
+        return EntityRef("Workload", found.workload)
+
     def _refused(self, ip: str, why: LimenError) -> TokenRefused:
         wait_s = self._failures.charge(ip)
         if wait_s == 0.0:
@@ -178,6 +246,7 @@ class Workloads:
         """Note a use. The call goes on if that cannot be written: its decision is recorded all the same."""
         with contextlib.suppress(Unavailable), self._ledger.store.transaction("limen", "token used") as tx:
             workloads.note_use(tx.connection, token.id, now)
+            machines.note_workloads_used(tx.connection, {token.workload: now})
 
     def _note_refusal(self, token: WorkloadToken, ip: str) -> None:
         """Record, at most once a minute, that somebody still uses a token that is over."""
@@ -195,7 +264,8 @@ def _kinds(before: Workload, after: Workload) -> tuple[str, ...]:
         kinds.append(WORDS[after.status])
     if before.quarantined != after.quarantined:
         kinds.append("quarantined" if after.quarantined else "released")
-    if (before.owner, before.description) != (after.owner, after.description):
+    fields = ("owner", "description", "expires_at")
+    if any(getattr(before, name) != getattr(after, name) for name in fields):
         kinds.append("changed")
     return tuple(dict.fromkeys(kinds))
 

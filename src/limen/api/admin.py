@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from limen import __version__
 from limen.api import (
     audit,
+    break_glass,
+    clients,
     complaints,
     decisions,
     events,
@@ -20,17 +22,24 @@ from limen.api import (
     governance,
     grants,
     groups,
+    identity,
+    notices,
     people,
     policy,
+    recovery,
     replay,
     rollout,
+    saml,
+    scim,
     secrets,
     sessions,
     shadow,
     sinks,
+    sources,
     streams,
     subjects,
     system,
+    workload_keys,
     workloads,
 )
 from limen.api.deps import MARK, AdminDeps, Identify, find_host_user
@@ -58,6 +67,11 @@ def create_admin(
         *(decisions, complaints, rollout, events, secrets, streams, gateways, workloads, governance),
         *(replay, shadow, sinks),
         *(audit, subjects),
+        break_glass,
+        *(sources, identity, scim, saml),
+        *(recovery, notices),
+        workload_keys,
+        clients,
     ):
         app.include_router(decided_part(module.router) if only_decided else module.router)
     if deps is not None:

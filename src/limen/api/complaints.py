@@ -8,6 +8,7 @@ from pydantic import Field
 
 from limen.administrator.complaints import TEXT_MAX, Complaints
 from limen.api.body import Body
+from limen.api.decisions import of_resource
 from limen.api.deps import Actor, AdminDeps, Deps, decided
 from limen.core.record import DecisionRecord
 
@@ -20,13 +21,21 @@ class NewAnswer(Body):
     text: str = Field(description=f"What the person is told; at most {TEXT_MAX:,} characters.")
 
 
-@router.get("/v1/complaints", summary="List complaints", **decided("read", "decisions"))
+@router.get("/v1/complaints", summary="List complaints", **decided("read", "decisions", about=of_resource))
 def list_complaints(
-    deps: Deps, person: str | None = None, owner: str | None = None, waiting: bool = True
+    deps: Deps,
+    person: str | None = None,
+    owner: str | None = None,
+    resource: str | None = None,
+    waiting: bool = True,
 ) -> list[dict[str, Any]]:
-    """Return what people say is wrong, the newest first; those without an answer, unless told otherwise."""
+    """Return what people say is wrong, the newest first; those without an answer, unless told otherwise.
+
+    `resource`: of it and its routes.
+    """
     found = _complaints(deps).listed(person=person, owner=owner, waiting=waiting)
-    return [msgspec.structs.asdict(one) for one in found]
+    named = [one for one in found if resource is None or _is_part(one.resource, resource)]
+    return [msgspec.structs.asdict(one) for one in named]
 
 
 @router.post(
@@ -35,6 +44,10 @@ def list_complaints(
 def answer_complaint(complaint: str, body: NewAnswer, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Answer what a person said is wrong. It is shown on their page of sessions and keys."""
     return msgspec.structs.asdict(_complaints(deps).answer(complaint, body.text, actor=actor))
+
+
+def _is_part(name: str, resource: str) -> bool:
+    return name == resource or name.startswith(f"{resource}/")
 
 
 def _complaints(deps: AdminDeps) -> Complaints:

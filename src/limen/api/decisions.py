@@ -1,5 +1,6 @@
 """Recorded decisions over the admin API: search them, show one, derive it again."""
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -21,9 +22,24 @@ from limen.journal.reader import Found, Joined, JournalReader
 
 router = APIRouter(tags=["decisions"])
 TAIL_EVERY_S = 0.25
+RESOURCE = re.compile(r'(?:App|Route|Service|Client)::"([^"\\]+)"')
 
 
-@router.get("/v1/decisions", summary="Search decisions", **decided("read", "decisions"))
+def of_resource(resource: str | None = None) -> str | None:
+    """Return the resource whose decisions are sought."""
+    return resource
+
+
+def of_decision(decision: str, deps: Deps) -> str | None:
+    """Return the resource that a decision was about."""
+    try:
+        asked = JournalReader(deps.journal_root).find(decision).decision.resource
+    except LimenError:
+        return None
+    return RESOURCE.sub(r"\1", asked) if RESOURCE.fullmatch(asked) else None
+
+
+@router.get("/v1/decisions", summary="Search decisions", **decided("read", "decisions", about=of_resource))
 def search(
     deps: Deps,
     subject: str | None = None,
@@ -71,7 +87,9 @@ def _follow(journal: Follower) -> Iterator[bytes]:
         time.sleep(TAIL_EVERY_S)
 
 
-@router.get("/v1/decisions/{decision}", summary="Show a decision", **decided("read", "decisions"))
+@router.get(
+    "/v1/decisions/{decision}", summary="Show a decision", **decided("read", "decisions", about=of_decision)
+)
 def show(decision: str, deps: Deps) -> dict[str, Any]:
     """Return a decision with its outcome and reasons, and derive it again from its stored inputs."""
     found = JournalReader(deps.journal_root).find(decision)

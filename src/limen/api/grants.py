@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from limen.api.body import Body, Why
-from limen.api.deps import Actor, AdminDeps, Deps, decided
+from limen.api.deps import Actor, AdminDeps, Deps, Within, decided, guard_roles
 from limen.core.entities import Status
 from limen.core.errors import Invalid, Refused
 from limen.core.ids import EntityRef, Instant
@@ -39,9 +39,29 @@ class NewGrant(Body):
     reason: Why
 
 
-@router.get("/v1/grants", summary="List grants", **decided("read", "grants"))
+def on_asked(resource: str | None = None) -> str | None:
+    """Return the resource whose grants are listed."""
+    return resource
+
+
+async def on_given(request: Request) -> str | None:
+    """Return the resource that a grant is to be given on, before it is known whether the body is one."""
+    body = await request.json() if await request.body() else None
+    named = body.get("on") if isinstance(body, dict) else None
+    return named if isinstance(named, str) else None
+
+
+def on_revoked(grant: str, deps: Deps) -> str | None:
+    """Return the resource that a grant is on."""
+    with deps.store.read() as connection:
+        found = grants.find_grant(connection, grant)
+    return None if found is None else found.resource.id
+
+
+@router.get("/v1/grants", summary="List grants", **decided("read", "grants", about=on_asked))
 def list_grants(
     deps: Deps,
+    within: Within,
     user: str | None = None,
     resource: str | None = None,
     ended: Annotated[bool, Query(alias="all")] = False,
@@ -49,7 +69,8 @@ def list_grants(
     """Return the grants in force, those that end first coming first.
 
     `user`: those that reach a person, through groups too. `resource`: those that reach a resource, through
-    what it is a part of, and those on its parts. `all`: those too that ended in the last 90 days.
+    what it is a part of, and those on its parts. `all`: those too that ended in the last 90 days. An owner is
+    told of those on their resource and its parts.
     """
     now = deps.clock.now()
     about = None if resource is None else deps.authority.resource(resource)
@@ -62,11 +83,15 @@ def list_grants(
             parts_of=about.id if about is not None and about.type == "App" else None,
             live_at=None if ended else now,
         )
-        return [render_grant(found, now) for found in grants.list_grants(connection, where)]
+        found = grants.list_grants(connection, where)
+    mine = found if within is None else [one for one in found if _is_part(one.resource, within)]
+    return [render_grant(one, now) for one in mine]
 
 
-@router.post("/v1/grants", summary="Give a grant", status_code=201, **decided("admin", "grants"))
-def add_grant(body: NewGrant, deps: Deps, actor: Actor) -> dict[str, Any]:
+@router.post(
+    "/v1/grants", summary="Give a grant", status_code=201, **decided("admin", "grants", about=on_given)
+)
+def add_grant(body: NewGrant, request: Request, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Give a person or group a grant on one resource. It ends by itself, after 90 days at the latest."""
     resource = deps.authority.resource(body.on)
     if (body.for_s is None) == (body.expires_at is None):
@@ -82,15 +107,22 @@ def add_grant(body: NewGrant, deps: Deps, actor: Actor) -> dict[str, Any]:
         )
         shown = render_grant(given, entry.tx.now)
         entry.note("grant.added", target=given.id, before=None, after=shown)
+        guard_roles(request, deps, entry.tx)
     return shown
 
 
-@router.delete("/v1/grants/{grant}", summary="Revoke a grant", status_code=204, **decided("admin", "grants"))
-def revoke_grant(grant: str, deps: Deps, actor: Actor, reason: Why) -> None:
+@router.delete(
+    "/v1/grants/{grant}",
+    summary="Revoke a grant",
+    status_code=204,
+    **decided("admin", "grants", about=on_revoked),
+)
+def revoke_grant(grant: str, request: Request, deps: Deps, actor: Actor, reason: Why) -> None:
     """End a grant now. What nothing else permits ends with it, open connections too."""
     with deps.ledger.entry(actor, reason) as entry:
         before = grants.revoke_grant(entry.tx, grant)
         entry.note("grant.revoked", target=grant, before=render_grant(before, entry.tx.now), after=None)
+        guard_roles(request, deps, entry.tx)
 
 
 def grants_of(deps: AdminDeps, person: str) -> list[dict[str, Any]]:
@@ -115,6 +147,11 @@ def render_grant(grant: StoredGrant, now: Instant) -> dict[str, Any]:
         "actor": grant.actor,
         "reason": grant.reason,
     }
+
+
+def _is_part(resource: EntityRef, of: str) -> bool:
+    """Whether a grant's resource is one that an owner looks after: the resource itself, or a route of it."""
+    return resource.id.partition("/")[0] == of.partition("/")[0]
 
 
 def _principal(connection: Any, text: str) -> EntityRef:

@@ -3,11 +3,12 @@
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from limen.api.body import Body
-from limen.api.deps import Actor, Deps, decided
+from limen.api.deps import Actor, Deps, decided, guard_roles
 from limen.api.people import Reason
+from limen.api.role_groups import make_role_group
 from limen.store import directory
 
 router = APIRouter(tags=["groups"])
@@ -30,10 +31,12 @@ def list_groups(deps: Deps) -> list[dict[str, Any]]:
 
 
 @router.post("/v1/groups", summary="Make a group", status_code=201, **decided("admin", "groups"))
-def add_group(body: NewGroup, deps: Deps, actor: Actor) -> dict[str, Any]:
+def add_group(body: NewGroup, request: Request, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Make an empty group."""
     with deps.store.transaction(actor, body.reason) as tx:
-        return dict(msgspec.to_builtins(directory.create_group(tx, body.id, title=body.name)))
+        made = directory.create_group(tx, body.id, title=body.name)
+        guard_roles(request, deps, tx)
+    return dict(msgspec.to_builtins(made))
 
 
 @router.get("/v1/groups/{group}", summary="Show a group", **decided("read", "groups"))
@@ -46,10 +49,11 @@ def show_group(group: str, deps: Deps) -> dict[str, Any]:
 
 
 @router.delete("/v1/groups/{group}", summary="Remove a group", status_code=204, **decided("admin", "groups"))
-def remove_group(group: str, deps: Deps, actor: Actor, reason: str = "") -> None:
+def remove_group(group: str, request: Request, deps: Deps, actor: Actor, reason: str = "") -> None:
     """Remove a group; its members lose what it gave them."""
     with deps.store.transaction(actor, reason) as tx:
         directory.delete_group(tx, group)
+        guard_roles(request, deps, tx)
 
 
 @router.put(
@@ -58,10 +62,12 @@ def remove_group(group: str, deps: Deps, actor: Actor, reason: str = "") -> None
     status_code=204,
     **decided("admin", "groups"),
 )
-def add_member(group: str, person: str, body: Reason, deps: Deps, actor: Actor) -> None:
-    """Put a person into a group."""
+def add_member(group: str, person: str, body: Reason, request: Request, deps: Deps, actor: Actor) -> None:
+    """Put a person into a group. The group of a role of Limen is made if it is not there."""
     with deps.store.transaction(actor, body.reason) as tx:
+        make_role_group(tx, group)
         directory.add_member(tx, group, person)
+        guard_roles(request, deps, tx)
 
 
 @router.delete(
@@ -70,10 +76,13 @@ def add_member(group: str, person: str, body: Reason, deps: Deps, actor: Actor) 
     status_code=204,
     **decided("admin", "groups"),
 )
-def remove_member(group: str, person: str, deps: Deps, actor: Actor, reason: str = "") -> None:
+def remove_member(
+    group: str, person: str, request: Request, deps: Deps, actor: Actor, reason: str = ""
+) -> None:
     """Take a person out of a group."""
     with deps.store.transaction(actor, reason) as tx:
         directory.remove_member(tx, group, person)
+        guard_roles(request, deps, tx)
 
 
 @router.put(
@@ -82,10 +91,11 @@ def remove_member(group: str, person: str, deps: Deps, actor: Actor, reason: str
     status_code=204,
     **decided("admin", "groups"),
 )
-def nest(group: str, parent: str, body: Reason, deps: Deps, actor: Actor) -> None:
+def nest(group: str, parent: str, body: Reason, request: Request, deps: Deps, actor: Actor) -> None:
     """Put a group into another."""
     with deps.store.transaction(actor, body.reason) as tx:
         directory.nest(tx, group, parent)
+        guard_roles(request, deps, tx)
 
 
 @router.delete(
@@ -94,7 +104,8 @@ def nest(group: str, parent: str, body: Reason, deps: Deps, actor: Actor) -> Non
     status_code=204,
     **decided("admin", "groups"),
 )
-def unnest(group: str, parent: str, deps: Deps, actor: Actor, reason: str = "") -> None:
+def unnest(group: str, parent: str, request: Request, deps: Deps, actor: Actor, reason: str = "") -> None:
     """Take a group out of another."""
     with deps.store.transaction(actor, reason) as tx:
         directory.unnest(tx, group, parent)
+        guard_roles(request, deps, tx)

@@ -4,16 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
 from limen.administrator.ledger import Entry
 from limen.administrator.links import ENROL, new_link
 from limen.administrator.links import make_link as make_enrolment_link
+from limen.administrator.partners import Partners, demand_changed_terms, demand_terms
 from limen.administrator.session_life import SessionEvent
-from limen.api.body import Body
-from limen.api.deps import Actor, AdminDeps, Deps, decided
+from limen.api.body import Body, Why
+from limen.api.deps import Actor, AdminDeps, Deps, decided, guard_roles
 from limen.api.grants import grants_of
+from limen.api.role_groups import make_role_group
 from limen.core.catalogue import CEDAR_TYPES
 from limen.core.entities import Kind, Status
 from limen.core.errors import Invalid
@@ -22,6 +24,7 @@ from limen.store.credentials import load_credentials
 from limen.store.identities import list_identities
 
 router = APIRouter(tags=["people"])
+NULLABLE = frozenset({"expires_at", "sponsor"})
 PAGE = 500  # people per query of the store; the answer holds all that match
 
 
@@ -33,8 +36,18 @@ class NewPerson(Body):
     email: str = ""
     groups: list[str] = Field(default_factory=list)
     kind: Kind = Kind.EMPLOYEE
-    expires_at: float | None = None
+    expires_at: float | None = Field(default=None, description="Partners and contractors need an end.")
+    sponsor: str | None = Field(default=None, description="Who answers for a partner or contractor.")
+    invite: bool = Field(default=False, description="A link for a week, sent by a notice if one can be.")
     reason: str = ""
+
+
+class Extension(Body):
+    """More time for somebody, and perhaps another sponsor."""
+
+    expires_at: float
+    sponsor: str | None = None
+    reason: Why
 
 
 class PersonChange(Body):
@@ -49,6 +62,7 @@ class PersonChange(Body):
     kind: Kind | None = None
     quarantined: bool | None = None
     expires_at: float | None = None
+    sponsor: str | None = None
     attributes: dict[str, str | int | bool | None] | None = None
     reason: str = ""
 
@@ -93,26 +107,59 @@ def list_people(deps: Deps, group: str | None = None, status: Status | None = No
 
 
 @router.post("/v1/people", summary="Add a person", status_code=201, **decided("admin", "people"))
-def add_person(body: NewPerson, deps: Deps, actor: Actor) -> dict[str, Any]:
-    """Add a person, and return a one-time link with which they set up sign-in."""
+def add_person(body: NewPerson, request: Request, deps: Deps, actor: Actor) -> dict[str, Any]:
+    """Add a person, and return a one-time link with which they set up sign-in.
+
+    With `invite` the link lasts a week, and where a notice can carry it, it is sent and not told here.
+    """
     with deps.ledger.entry(actor, body.reason) as entry:
-        directory.create_person(
-            entry.tx, body.id, name=body.name, email=body.email, kind=body.kind, expires_at=body.expires_at
-        )
+        tx = entry.tx
+        terms: dict[str, Any] = {"kind": body.kind, "sponsor": body.sponsor, "expires_at": body.expires_at}
+        demand_terms(tx.connection, body.id, now=tx.now, **terms)
+        directory.create_person(tx, body.id, name=body.name, email=body.email, **terms)
         for group in body.groups:
-            directory.add_member(entry.tx, group, body.id)
-        link = new_link(deps.desk, entry.tx, body.id)
-        entry.note("enrolment.link_made", target=body.id, purpose=ENROL)
-        person = directory.get_person(entry.tx.connection, body.id)
-    return {**msgspec.to_builtins(person), "enrolment_link": link.reveal()}
+            make_role_group(tx, group)
+            directory.add_member(tx, group, body.id)
+        person = directory.get_person(tx.connection, body.id)
+        if body.invite:
+            shown = _invite(entry, deps, body.id, actor)
+        else:
+            shown = {"enrolment_link": new_link(deps.desk, tx, body.id).reveal()}
+            entry.note("enrolment.link_made", target=body.id, purpose=ENROL)
+        guard_roles(request, deps, tx)
+    return {**msgspec.to_builtins(person), **shown}
+
+
+@router.post("/v1/people/{person}/invitation", summary="Invite a person", **decided("admin", "people"))
+def invite(person: str, body: Reason, deps: Deps, actor: Actor) -> dict[str, Any]:
+    """Send a one-time link, valid a week, with which a person sets up sign-in; or return it.
+
+    `sent` names the channels that carry it. The link itself is told only where there is none.
+    """
+    with deps.ledger.entry(actor, body.reason) as entry:
+        return _invite(entry, deps, person, actor)
+
+
+@router.post("/v1/people/{person}/extension", summary="Give more time", **decided("admin", "people"))
+def extend(person: str, body: Extension, deps: Deps, actor: Actor) -> dict[str, Any]:
+    """Move the end of somebody's time, also after it has come, and name another sponsor."""
+    with deps.ledger.entry(actor, body.reason) as entry:
+        found = Partners(deps.desk).extend(entry, person, body.expires_at, body.sponsor)
+    return dict(msgspec.to_builtins(found))
+
+
+def _invite(entry: Entry, deps: AdminDeps, person: str, by: str) -> dict[str, Any]:
+    link, sent = Partners(deps.desk).invite(entry, person, by)
+    return {"enrolment_link": None if sent else link.reveal(), "sent": list(sent)}
 
 
 @router.post("/v1/people/import", summary="Import people from CSV", **decided("admin", "people"))
-def import_people(body: Import, deps: Deps, actor: Actor) -> dict[str, Any]:
+def import_people(body: Import, request: Request, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Import a CSV file. One wrong line, and nothing is imported; every wrong line is named."""
     types = deps.authority.active().catalogue.attribute_types
     with deps.store.transaction(actor, body.reason) as tx:
         report = directory.import_csv(tx, body.csv, dry_run=body.dry_run, attribute_types=types)
+        guard_roles(request, deps, tx)
     return dict(msgspec.to_builtins(report))
 
 
@@ -135,30 +182,34 @@ def show_person(person: str, deps: Deps) -> dict[str, Any]:
 
 
 @router.patch("/v1/people/{person}", summary="Change a person", **decided("admin", "people"))
-def change_person(person: str, body: PersonChange, deps: Deps, actor: Actor) -> dict[str, Any]:
+def change_person(
+    person: str, body: PersonChange, request: Request, deps: Deps, actor: Actor
+) -> dict[str, Any]:
     """Change a person; what they may do follows at once."""
     given = body.model_dump(exclude_unset=True, exclude={"reason", "attributes"})
-    empty = sorted(field for field, value in given.items() if value is None and field != "expires_at")
+    empty = sorted(field for field, value in given.items() if value is None and field not in NULLABLE)
     if empty:
         raise Invalid(f"{empty[0]}: it cannot be null.", remedy="Leave the field out to keep what it is.")
     if "quarantined" in given and not body.reason.strip():
         raise Invalid("reason: a quarantine, and its end, need a reason.", remedy="Say why, in a sentence.")
     with deps.ledger.entry(actor, body.reason) as entry:
-        standing = _standing(directory.get_person(entry.tx.connection, person))
+        then = directory.get_person(entry.tx.connection, person)
+        standing = _standing(then)
+        demand_changed_terms(entry.tx, then, given)
         if body.attributes is not None:
             _demand_declared(body.attributes, deps.authority.active().catalogue.attribute_types)
-            before = directory.get_person(entry.tx.connection, person).attributes
-            merged = {**before, **body.attributes}
+            merged = {**then.attributes, **body.attributes}
             given["attributes"] = {key: value for key, value in merged.items() if value is not None}
         found = directory.update_person(entry.tx, person, **given)
         _note_standing(entry, person, standing, _standing(found))
         if found.status is not Status.ACTIVE:
             end_sessions(entry, deps, person, body.reason or f"{person} is {found.status}")
+        guard_roles(request, deps, entry.tx)
     return dict(msgspec.to_builtins(found))
 
 
 @router.post(
-    "/v1/people/{person}/enrolment-link", summary="Make an enrolment link", **decided("admin", "people")
+    "/v1/people/{person}/enrolment-link", summary="Make an enrolment link", **decided("admin", "recovery")
 )
 def make_link(person: str, body: NewLink, deps: Deps, actor: Actor) -> dict[str, str]:
     """Return a one-time link, valid one hour, with which a person sets up sign-in.

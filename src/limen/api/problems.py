@@ -34,7 +34,9 @@ def _answer(_: Request, error: Exception) -> JSONResponse:
 def problem(status: int, error: LimenError) -> JSONResponse:
     """Return an error as its problem document."""
     findings = [msgspec.to_builtins(finding) for finding in getattr(error, "findings", ())]
-    return _problem(status, error.code, error.message, error.remedy, findings=findings)
+    cure = getattr(error, "cure", "")
+    more = {"cure": cure, "decision_id": getattr(error, "decision", "")} if cure else {}
+    return _problem(status, error.code, error.message, error.remedy, findings=findings, **more)
 
 
 def _http(_: Request, error: Exception) -> JSONResponse:

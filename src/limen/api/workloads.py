@@ -6,12 +6,15 @@ import msgspec
 from fastapi import APIRouter
 from pydantic import Field
 
+from limen.administrator.workload_flags import flags_of
 from limen.api.body import Body, Why
 from limen.api.deps import Actor, Deps, decided
 from limen.core.entities import Status
 from limen.core.errors import Invalid
-from limen.store import workloads
+from limen.store import machines, workloads
 from limen.store.workloads import TOKEN_MAX_S
+
+LONG_S = 86_400.0  # a token that lives longer is a long-lived shared secret
 
 router = APIRouter(tags=["workloads"])
 
@@ -21,7 +24,8 @@ class NewWorkload(Body):
 
     id: str
     owner: str
-    description: str = ""
+    description: str = Field(default="", description="What it is for.")
+    expires_s: float | None = Field(default=None, gt=0, description="After which it ends, in seconds.")
     reason: str = ""
 
 
@@ -30,17 +34,24 @@ class WorkloadChange(Body):
 
     owner: str | None = None
     description: str | None = None
+    expires_s: float | None = Field(default=None, gt=0, description="From now on, in seconds.")
     status: Status | None = None
     quarantined: bool | None = None
     reason: Why
 
 
 class NewToken(Body):
-    """A token to make: what it is for, and how long it lives."""
+    """A token to make: what it is for, and how long it lives; more than a day where the bundle allows it."""
 
     name: str = Field(min_length=1, max_length=64)
     expires_s: float = Field(gt=0, le=TOKEN_MAX_S, description="In seconds.")
     reason: str = ""
+
+
+class Reviewed(Body):
+    """Why it is still needed."""
+
+    reason: Why
 
 
 class Joining(Body):
@@ -53,34 +64,60 @@ class Joining(Body):
 def list_workloads(deps: Deps, ended: bool = False) -> list[dict[str, Any]]:
     """Return workloads by name. `ended`: those too that were removed."""
     with deps.store.read() as connection:
-        return [msgspec.to_builtins(one) for one in workloads.list_workloads(connection, ended=ended)]
+        found = workloads.list_workloads(connection, ended=ended)
+        held = machines.list_credentials(connection)
+    now = deps.clock.now()
+    return [{**msgspec.to_builtins(one), "flags": flags_of(one, held, now)} for one in found]
 
 
 @router.post("/v1/workloads", summary="Make a workload", status_code=201, **decided("admin", "workloads"))
 def create_workload(body: NewWorkload, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Make a workload. It may nothing until a policy or a group's grant says so."""
     made = deps.workloads.create(
-        body.id, owner=body.owner, description=body.description, actor=actor, reason=body.reason
+        body.id,
+        owner=body.owner,
+        description=body.description,
+        expires_s=body.expires_s,
+        review_s=deps.desk.catalogue().sources.machines.review_s,
+        actor=actor,
+        reason=body.reason,
     )
     return dict(msgspec.to_builtins(made))
 
 
 @router.get("/v1/workloads/{workload}", summary="Show a workload", **decided("read", "workloads"))
 def show_workload(workload: str, deps: Deps) -> dict[str, Any]:
-    """Return a workload with its tokens."""
+    """Return a workload with its tokens, keys and secrets, and what somebody should look at."""
     with deps.store.read() as connection:
-        found = msgspec.to_builtins(workloads.get_workload(connection, workload))
+        found = workloads.get_workload(connection, workload)
         tokens = workloads.list_tokens(connection, workload)
-    return {**found, "tokens": [msgspec.to_builtins(token) for token in tokens]}
+        held = machines.list_credentials(connection, workload)
+    keys = [{"id": one.id, "kind": one.kind, "name": one.name, "expires_at": one.expires_at} for one in held]
+    shown = {"flags": flags_of(found, held, deps.clock.now()), "keys": keys}
+    return {
+        **msgspec.to_builtins(found),
+        **shown,
+        "tokens": [msgspec.to_builtins(token) for token in tokens],
+    }
 
 
 @router.patch("/v1/workloads/{workload}", summary="Change a workload", **decided("admin", "workloads"))
 def change_workload(workload: str, body: WorkloadChange, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Change a workload: who answers for it, and whether it may act at all. What it may follows at once."""
-    fields = body.model_dump(exclude_none=True, exclude={"reason"})
+    fields = body.model_dump(exclude_none=True, exclude={"reason", "expires_s"})
+    if body.expires_s is not None:
+        fields["expires_at"] = deps.clock.now() + body.expires_s
     if not fields:
         raise Invalid("Nothing to change.", remedy="Name a field, such as status.")
     found = deps.workloads.change(workload, fields, actor=actor, reason=body.reason)
+    return dict(msgspec.to_builtins(found))
+
+
+@router.post("/v1/workloads/{workload}/review", summary="Review a workload", **decided("admin", "workloads"))
+def review_workload(workload: str, body: Reviewed, deps: Deps, actor: Actor) -> dict[str, Any]:
+    """Say that a workload is still needed. Its owner is asked again after `machines.review`."""
+    review_s = deps.desk.catalogue().sources.machines.review_s
+    found = deps.workloads.review(workload, review_s=review_s, actor=actor, reason=body.reason)
     return dict(msgspec.to_builtins(found))
 
 
@@ -119,6 +156,8 @@ def list_tokens(workload: str, deps: Deps) -> list[dict[str, Any]]:
 )
 def make_token(workload: str, body: NewToken, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Make a token of a workload, and return it: this once."""
+    if body.expires_s > LONG_S:
+        deps.workload_keys.demand_allowed(workload)
     token, made = deps.workloads.issue(
         workload, label=body.name, life_s=body.expires_s, actor=actor, reason=body.reason
     )

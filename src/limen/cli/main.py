@@ -11,6 +11,8 @@ from limen.cli import (
     audit,
     audit_export,
     audit_search,
+    break_glass,
+    clients,
     complaints,
     conformance,
     connect,
@@ -21,13 +23,19 @@ from limen.cli import (
     governance,
     grants,
     groups,
+    identity,
+    notices,
     people,
     policy,
+    recovery,
     replay,
     rollout,
+    saml,
+    scim,
     secrets,
     sessions,
     shadow,
+    sources,
     start,
     streams,
     subject,
@@ -52,6 +60,10 @@ governance.register(app)
 replay.register(app)
 app.add_typer(people.app, name="user")
 app.add_typer(groups.app, name="group")
+app.add_typer(sources.app, name="source")
+app.add_typer(identity.app, name="identity")
+app.add_typer(saml.app, name="saml")
+app.add_typer(scim.app, name="scim")
 app.add_typer(grants.app, name="grant")
 app.add_typer(policy.app, name="policy")
 app.add_typer(sessions.app, name="session")
@@ -67,6 +79,10 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(subject.app, name="subject")
 app.add_typer(secrets.app, name="secret")
 app.add_typer(workloads.app, name="workload")
+app.add_typer(clients.app, name="client")
+app.add_typer(break_glass.app, name="break-glass")
+app.add_typer(recovery.app, name="recovery")
+app.add_typer(notices.app, name="notice")
 app.add_typer(conformance.app, name="conformance")
 app.add_typer(db.app, name="db")
 

@@ -26,6 +26,7 @@ app = typer.Typer(no_args_is_help=True, help="People: add, change, list, import.
 
 SHOWN_MAX = 20  # names that a report spells out
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")  # Cedar's Long; 0042 is text, as in a room's number
+SPONSOR = "The employee who answers for a partner or contractor."
 COLUMNS = {
     "USER": "id",
     "NAME": "name",
@@ -66,6 +67,7 @@ def add(
     group: Annotated[list[str] | None, typer.Option(help="A group to be in; repeat for more.")] = None,
     kind: Annotated[Kind, typer.Option(help="How they belong to the organisation.")] = Kind.EMPLOYEE,
     expires: Annotated[str | None, typer.Option(help="Last day, as 2027-01-31.")] = None,
+    sponsor: Annotated[str | None, typer.Option(help=SPONSOR)] = None,
     reason: ReasonOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -77,6 +79,7 @@ def add(
         "groups": group or [],
         "kind": kind,
         "expires_at": parse_instant(expires, "--expires"),
+        "sponsor": sponsor,
         "reason": reason,
     }
     person = connect(state).post("/v1/people", body)
@@ -85,6 +88,59 @@ def add(
         return
     out.print(f"Added {user}. Give them this link; it works once, for one hour:", markup=False)
     out.print(person["enrolment_link"], markup=False)
+
+
+@app.command()
+def invite(
+    user: str,
+    state: StateOption = None,
+    name: Annotated[str, typer.Option(help="Full name.")] = "",
+    email: Annotated[str, typer.Option(help="Where the invitation goes.")] = "",
+    group: Annotated[list[str] | None, typer.Option(help="A group to be in; repeat for more.")] = None,
+    kind: Annotated[Kind, typer.Option(help="How they belong to the organisation.")] = Kind.PARTNER,
+    expires: Annotated[str | None, typer.Option(help="Last day, as 2027-01-31; a year at most.")] = None,
+    sponsor: Annotated[str | None, typer.Option(help=SPONSOR)] = None,
+    again: Annotated[bool, typer.Option("--again", help="Invite somebody who is here already.")] = False,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Invite a partner or contractor by a one-time link, valid a week; everything ends on their last day."""
+    if again:
+        answer = connect(state).post(f"/v1/people/{user}/invitation", {"reason": reason})
+    else:
+        body = {
+            "id": user,
+            "name": name or user,
+            "email": email,
+            "groups": group or [],
+            "kind": kind,
+            "expires_at": parse_instant(expires, "--expires"),
+            "sponsor": sponsor,
+            "invite": True,
+            "reason": reason,
+        }
+        answer = connect(state).post("/v1/people", body)
+    if as_json:
+        print_json(answer)
+    elif answer["sent"]:
+        out.print(f"The invitation is on its way to {user}, by {' and '.join(answer['sent'])}.", markup=False)
+    else:
+        out.print(f"Give {user} this link; it works once, for a week:", markup=False)
+        out.print(answer["enrolment_link"], markup=False)
+
+
+@app.command()
+def extend(
+    user: str,
+    expires: Annotated[str, typer.Option(help="Last day, as 2027-01-31; a year at most.")],
+    reason: WhyOption,
+    state: StateOption = None,
+    sponsor: Annotated[str | None, typer.Option(help="Who answers for them from now on.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Move somebody's last day, also after it has come, and name another sponsor."""
+    body = {"expires_at": parse_instant(expires, "--expires"), "sponsor": sponsor, "reason": reason}
+    print_fields(connect(state).post(f"/v1/people/{user}/extension", body), as_json=as_json)
 
 
 @app.command("set")
@@ -96,6 +152,7 @@ def set_fields(
     status: Annotated[Status | None, typer.Option(help="Only `active` people are ever let in.")] = None,
     kind: Annotated[Kind | None, typer.Option(help="How they belong to the organisation.")] = None,
     expires: Annotated[str | None, typer.Option(help="Last day, as 2027-01-31; `never` removes it.")] = None,
+    sponsor: Annotated[str | None, typer.Option(help=SPONSOR + " `none` removes it.")] = None,
     attribute: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; an empty VALUE removes it.")] = None,
     reason: ReasonOption = "",
     as_json: JsonOption = False,
@@ -105,6 +162,8 @@ def set_fields(
     body = {key: value for key, value in body.items() if value is not None}
     if expires is not None:
         body["expires_at"] = None if expires == "never" else parse_instant(expires, "--expires")
+    if sponsor is not None:
+        body["sponsor"] = None if sponsor == "none" else sponsor
     if attribute:
         body["attributes"] = dict(parse_attribute(text) for text in attribute)
     if not body:

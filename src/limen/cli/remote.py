@@ -1,6 +1,7 @@
 """Which system a command means when it is not on this machine: `--server`, and the token that goes with it.
 
-A token is never an argument: every program of the machine can read those.
+A token is never an argument: every program of the machine can read those. Where none is given, it is that of
+`limen login` at that server: a person's.
 """
 
 import os
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from limen.core.errors import Invalid, Refused
+from limen.core.errors import Invalid, NotFound, Refused
 from limen.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -51,7 +52,32 @@ def chosen(state: Path | None) -> "AdminClient | None":
 
     origin = parse_origin(server)
     ca_file = _choice.ca_file or _path("LIMEN_CA_FILE")
+    if not (os.environ.get("LIMEN_TOKEN") or os.environ.get("LIMEN_TOKEN_FILE")):
+        place, token, kept_ca = logged_in(origin)
+        return AdminClient.remote(place, token, verified_transport(ca_file or kept_ca))
     return AdminClient.remote(origin, read_token(), verified_transport(ca_file))
+
+
+def logged_in(origin: str) -> tuple[str, Secret[str], Path | None]:
+    """Return where somebody logged in that a server means, their token, and the private CA trusted there.
+
+    The token goes to where it came from: `https://corp.example` stands for its sign-in host.
+
+    Raises:
+        Refused: nobody is logged in there on this machine.
+    """
+    from limen.connect.login import Client
+
+    client = Client()
+    try:
+        profile = client.profiles.find(origin)
+    except NotFound:
+        raise Refused(
+            "No token was given, and you are not logged in there.",
+            remedy=f"Run: limen login {origin}. A program sets LIMEN_TOKEN or LIMEN_TOKEN_FILE.",
+            code="NO_TOKEN",
+        ) from None
+    return profile.place.origin, client.token(profile), client.ca_of(profile)
 
 
 def parse_origin(text: str) -> str:

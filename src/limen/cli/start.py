@@ -107,14 +107,14 @@ def protect(
 
     who = tuple(allow or ())
     if service is not None and address is not None and url is None and name is None:
-        catalogue = _edit_bundle(
+        catalogue = edit_bundle(
             folder,
             lambda text: add_service(text, name=service, address=address, protocol=protocol, allow=who),
         )
         host = catalogue.services[service].host
         told = f"\n{service} will be at {host}, through `limen connect {service}`. "
     elif url is not None and name is not None and service is None and address is None and not protocol:
-        catalogue = _edit_bundle(folder, lambda text: add_app(text, name=name, upstream=url, allow=who))
+        catalogue = edit_bundle(folder, lambda text: add_app(text, name=name, upstream=url, allow=who))
         told = f"\n{name} will be at https://{catalogue.apps[name].host}{_port_suffix()}. "
     else:
         raise Invalid(
@@ -127,7 +127,7 @@ def protect(
         out.print("Nobody may use it yet: add --allow, or write a policy.", markup=False)
 
 
-def _edit_bundle(folder: Path | None, edit: Callable[[str], str]) -> "Catalogue":
+def edit_bundle(folder: Path | None, edit: Callable[[str], str]) -> "Catalogue":
     """Change the text of limen.yaml, refuse what would not parse, and show the difference."""
     from limen.engine.bundle import parse_bundle
     from limen.services.state import BUNDLE_FILE, bundle_folder, read_bundle

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from limen.cli import workload_keys
 from limen.cli.decisions import parse_duration
 from limen.cli.output import (
     JsonOption,
@@ -21,6 +22,10 @@ from limen.core.entities import Status
 app = typer.Typer(no_args_is_help=True, help="Workloads: create, stop, their groups and tokens.")
 group_app = typer.Typer(no_args_is_help=True, help="The groups that a workload is in.")
 app.add_typer(group_app, name="group")
+app.add_typer(workload_keys.key_app, name="key")
+app.add_typer(workload_keys.secret_app, name="secret")
+app.command("sessions")(workload_keys.sessions)
+app.command("end-session")(workload_keys.end_session)
 
 NameArgument = Annotated[str, typer.Argument(help="The workload's name.")]
 GroupArgument = Annotated[str, typer.Argument(help="A group.")]
@@ -31,7 +36,11 @@ COLUMNS = {
     "STATUS": "status",
     "QUARANTINED": "quarantined",
     "GROUPS": "groups",
-    "WHAT": "description",
+    "PURPOSE": "description",
+    "EXPIRES": "expires_at",
+    "REVIEW": "review_at",
+    "USED": "used_at",
+    "FLAGS": "flags",
 }
 TOKENS = {
     "TOKEN": "id",
@@ -47,13 +56,16 @@ TOKENS = {
 def create(
     name: NameArgument,
     owner: Annotated[str, typer.Option(help="The person who answers for it.")],
-    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    description: Annotated[str, typer.Option("--purpose", "--description", help="What it is for.")] = "",
+    expires: Annotated[str, typer.Option(help="After which it ends by itself: 30d. Else never.")] = "",
     state: StateOption = None,
     reason: ReasonOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Make a workload. It may nothing until a policy says so."""
-    body = {"id": name, "owner": owner, "description": description, "reason": reason}
+    body: dict[str, Any] = {"id": name, "owner": owner, "description": description, "reason": reason}
+    if expires:
+        body |= {"expires_s": parse_duration(expires, "--expires")}
     print_fields(connect(state).post("/v1/workloads", body), as_json=as_json)
 
 
@@ -114,6 +126,25 @@ def give(
     out.print(f"{owner} answers for {name}.", markup=False)
 
 
+@app.command()
+def review(name: NameArgument, reason: WhyOption, state: StateOption = None) -> None:
+    """Say that a workload is still needed, and why."""
+    connect(state).post(f"/v1/workloads/{name}/review", {"reason": reason})
+    out.print(f"{name} is reviewed.", markup=False)
+
+
+@app.command()
+def extend(
+    name: NameArgument,
+    expires: Annotated[str, typer.Option(help="When it ends by itself, from now: 30d.")],
+    reason: WhyOption,
+    state: StateOption = None,
+) -> None:
+    """Set when a workload ends by itself."""
+    _change(state, name, reason, expires_s=parse_duration(expires, "--expires"))
+    out.print(f"{name} ends in {expires}.", markup=False)
+
+
 @group_app.command("add")
 def add_group(
     name: NameArgument, group: GroupArgument, state: StateOption = None, reason: ReasonOption = ""
@@ -136,7 +167,9 @@ def remove_group(
 def token(
     name: NameArgument,
     label: Annotated[str, typer.Option("--name", help="What it is for.")] = "ci",
-    expires: Annotated[str, typer.Option(help="How long it lives: 8h, 90d; at most 366d.")] = "90d",
+    expires: Annotated[
+        str, typer.Option(help="How long it lives: 8h. More than 1d: `machines.secrets` names it.")
+    ] = "8h",
     state: StateOption = None,
     reason: ReasonOption = "",
     as_json: JsonOption = False,

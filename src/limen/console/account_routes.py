@@ -12,6 +12,7 @@ from limen.console import answers, complaint_routes, cookies, pages
 from limen.console.destinations import Target
 from limen.console.guard import AnyCaller, Caller, FormCaller, ScriptCaller, read_credential, require_session
 from limen.core.errors import NotFound
+from limen.information.identity import passkeys
 from limen.store.sessions import Session
 
 router = APIRouter()
@@ -33,6 +34,13 @@ def my_apps(caller: AnyCaller) -> Response:
             {"name": app.name, "url": url, "owner": app.owner, "labels": app.labels, "reachable": reachable,
              "why": why}
         )  # fmt: skip
+    for client in deps.catalogue().clients.values():
+        if client.url is not None:
+            reachable, why = open_to.get(client.name, (None, ""))
+            apps.append(
+                {"name": client.title or client.name, "url": client.url, "owner": client.owner,
+                 "labels": client.labels, "reachable": reachable, "why": why}
+            )  # fmt: skip
     services = []
     for service in deps.catalogue().services.values():
         reachable, why = open_to.get(service.name, (None, ""))
@@ -85,6 +93,13 @@ def add_passkey(caller: ScriptCaller, body: Annotated[dict[str, Any], Body()]) -
     if isinstance(answer, Over):
         return answers.json_answer(caller, {"error": answers.OVER}, 403)
     return answers.json_answer(caller, {"next": "/account"})
+
+
+@router.post("/account/passkey/rename")
+def rename_passkey(caller: FormCaller, id: Text = "", name: Text = "") -> Response:  # noqa: A002 - the form's field
+    """Rename a passkey."""
+    caller.parts.authenticators.rename_passkey(require_session(caller), id, name)
+    return answers.redirect("/account#passkeys")
 
 
 @router.post("/account/passkey/remove")
@@ -199,15 +214,18 @@ def _account(caller: Caller, **more: Any) -> Response:
          "current": s.id == session.id, "aal": s.aal, "apps": apps_of(children)}
         for s, children in live
     ]  # fmt: skip
-    passkeys = [
-        {"id": k.id, "name": k.name, "created": k.created_at, "used": k.used_at, "backed_up": k.backed_up}
+    listed = [
+        {"id": k.id, "name": k.name, "created": k.created_at, "used": k.used_at, "backed_up": k.backed_up,
+         "model": k.aaguid if k.attested else "",
+         "hardware": passkeys.is_hardware(k.aaguid, keys.rules, bound=k.bound),
+         "counts": passkeys.counts(k.aaguid, keys.rules, attested=k.attested)}
         for k in keys.passkeys
-    ]
+    ]  # fmt: skip
     return answers.page(
         caller,
         "account.html",
         sessions=sessions,
-        passkeys=passkeys,
+        passkeys=listed,
         totp=keys.totp,
         recovery_left=keys.recovery_left,
         tokens=tokens,

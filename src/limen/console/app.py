@@ -17,11 +17,18 @@ from limen.administrator import links
 from limen.console import (
     account_routes,
     answers,
+    break_glass_routes,
     callback,
     complaint_routes,
     connect_routes,
     enrol_routes,
+    identity_routes,
+    oauth_program_routes,
+    oauth_routes,
     oidc_routes,
+    saml_idp_routes,
+    saml_routes,
+    recovery_routes,
     sign_in_routes,
     step_up_routes,
     system_routes,
@@ -49,10 +56,17 @@ AUTH_ROUTERS = (
     sign_in_routes.router,
     step_up_routes.router,
     oidc_routes.router,
+    identity_routes.router,
+    saml_routes.router,
+    saml_idp_routes.router,
     enrol_routes.router,
+    recovery_routes.router,
     account_routes.router,
     connect_routes.router,
+    oauth_routes.router,
+    oauth_program_routes.router,
     complaint_routes.router,
+    break_glass_routes.router,
 )
 APP_ROUTERS = (system_routes.static, callback.router)
 INTERNAL_ROUTERS = (system_routes.internal, system_routes.public)
@@ -61,7 +75,7 @@ INTERNAL_ROUTERS = (system_routes.internal, system_routes.public)
 def create_console(deps: ConsoleDeps) -> FastAPI:
     """Return the application for `control.sock`. Its `state.parts` holds the services it is made of.
 
-    `state.gate.serve_admin` takes the admin API in.
+    `state.gate.mount` takes other applications in, such as the admin API.
     """
     parts = Parts(deps)
     gate = HostGate(

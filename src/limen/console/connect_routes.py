@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from limen.administrator import connect
 from limen.administrator.connect import ConnectRequest, Issued, OAuthError, parse_connect
 from limen.administrator.step_up import Need, is_met
-from limen.console import answers, pages
+from limen.console import answers, client_pages, pages
 from limen.console.destinations import Target, parse_need
 from limen.console.guard import AnyCaller, Caller, FormCaller
 from limen.core.errors import LimenError
@@ -31,25 +31,16 @@ PATHS = {
     "revocation_endpoint": "/connect/revoke",
     "limen_services_endpoint": "/connect/services",
 }
+METADATA: dict[str, Any] = {
+    "response_types_supported": ["code"],
+    "grant_types_supported": [connect.CODE_GRANT, connect.DEVICE_GRANT],
+    "code_challenge_methods_supported": ["S256"],
+    "token_endpoint_auth_methods_supported": ["none"],
+    "scopes_supported": [connect.SCOPE],
+    "authorization_response_iss_parameter_supported": True,
+}
 SLOW_DOWN_STATUS = 400  # RFC 8628 §3.5: errors of the token endpoint, like the others
 NO_STORE = {"cache-control": "no-store"}
-
-
-@router.get("/.well-known/oauth-authorization-server")
-def metadata(caller: AnyCaller) -> Response:
-    """Say where everything is (RFC 8414)."""
-    issuer = caller.parts.desk.auth_origin
-    found: dict[str, Any] = {name: issuer + path for name, path in PATHS.items()}
-    found |= {
-        "issuer": issuer,
-        "response_types_supported": ["code"],
-        "grant_types_supported": [connect.CODE_GRANT, connect.DEVICE_GRANT],
-        "code_challenge_methods_supported": ["S256"],
-        "token_endpoint_auth_methods_supported": ["none"],
-        "scopes_supported": [connect.SCOPE],
-        "authorization_response_iss_parameter_supported": True,
-    }
-    return JSONResponse(found, headers={"cache-control": "public, max-age=300"})
 
 
 # --- a browser on the program's machine ------------------------------------------------------------------
@@ -117,6 +108,10 @@ def _back(caller: Caller, request: ConnectRequest, values: dict[str, str]) -> Re
 @router.post("/connect/device_authorization")
 def device_authorization(caller: AnyCaller, client_id: Text = "", client_name: Text = "") -> Response:
     """Begin a device flow (RFC 8628 §3.1)."""
+    return _start_device(caller, client_id, client_name)
+
+
+def _start_device(caller: Caller, client_id: str, client_name: str) -> Response:
     try:
         _demand_client(client_id)
         started = caller.parts.connect.start_device(client_name, caller.browser.ip)
@@ -159,10 +154,26 @@ def device_answer(caller: FormCaller, user_code: Text = "", answer: Text = "") -
     if session is None:
         return answers.redirect("/login")
     approve = answer == "allow"
+    if approve and (refused := _refuse_client(caller, session, user_code)) is not None:
+        return refused
     if not caller.parts.connect.answer_device(session, user_code, approve=approve):
         return _ask_code(caller, "No program waits under this code any more.", 404)
     said = "The program is signed in. Go back to its terminal." if approve else "The program stays out."
     return answers.message(caller, "Done", said, door="open" if approve else "closed")
+
+
+def _refuse_client(caller: Caller, session: Session, typed: str) -> Response | None:
+    """Return the page that says why not, or leads to what is lacking, where policy denies a client."""
+    try:
+        found = caller.parts.connect.find_device(session, typed)
+    except LimenError as error:
+        return _ask_code(caller, f"{error.message} {error.remedy}", 404)
+    client, oauth = caller.parts.deps.catalogue().clients.get(found.client_id), caller.parts.oauth
+    if found.client_id == connect.CLIENT_ID or oauth is None or client is None:
+        return None
+    answer = oauth.issuing.decide(session, (client,), ip=caller.browser.ip, path="/device")
+    path = f"/device?user_code={quote(found.user_code)}"
+    return None if answer.decision.allowed else client_pages.deny(caller, client, answer, path)
 
 
 def _ask_code(caller: Caller, error: str = "", status: int = 200) -> Response:
@@ -185,13 +196,16 @@ def _consent(caller: Caller, typed: str) -> Response:
         found = caller.parts.connect.find_device(session, typed)
     except LimenError as error:
         return _ask_code(caller, f"{error.message} {error.remedy}", 404)
+    ours = found.client_id == connect.CLIENT_ID
     return answers.page(
         caller,
         "connect.html",
-        title="Sign in this program?",
+        title="Sign in this program?" if ours else f"Sign in to {found.client}?",
         sentences=(
             f"It calls itself “{found.client}”, asks from the address {found.ip}, "
-            "and wants to open services in your name.",
+            "and wants to open services in your name."
+            if ours
+            else f"A device at the address {found.ip} wants to be signed in to {found.client} in your name.",
             f"Its terminal must show {connect.render_user_code(found.user_code)}. "
             "If somebody sent you this code, say no.",
         ),
@@ -259,6 +273,18 @@ def services(caller: AnyCaller) -> Response:
         )  # fmt: skip
     body = {"person": session.person, "expires_at": expires_at, "services": rows}
     return JSONResponse(body, headers=NO_STORE)
+
+
+def answer(caller: Caller, endpoint: str, form: Mapping[str, str]) -> Response:
+    """Answer `limen login` where clients of the bundle are answered: an endpoint by its name in discovery."""
+    if endpoint == "token_endpoint":
+        return _token(caller, form)
+    if endpoint == "device_authorization_endpoint":
+        return _start_device(caller, form.get("client_id", ""), form.get("client_name", ""))
+    if endpoint == "revocation_endpoint":
+        caller.parts.connect.revoke(form.get("token", ""))
+        return Response(status_code=200, headers=NO_STORE)
+    return _oauth_error(OAuthError("This endpoint is not for this client.", code="unauthorized_client"))
 
 
 def _render_token(issued: Issued, now: float) -> dict[str, Any]:

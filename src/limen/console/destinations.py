@@ -30,11 +30,12 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     nonce_hash: str = ""
     need: str = ""
     max_age_s: int | None = None
+    since: float | None = None
 
     @property
     def wanted(self) -> Need | None:
         """What the session must achieve on the way."""
-        return Need(self.need, self.max_age_s) if self.need else None
+        return Need(self.need, self.max_age_s, self.since) if self.need else None
 
 
 HOME = Target()
@@ -86,7 +87,9 @@ def parse_flow(text: str, catalogue: Catalogue) -> Target:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         found = msgspec.json.decode(raw, type=Target)
         if not found.app:
-            return Target(path=parse_path(found.path), need=_need(found.need))
+            path = parse_path(found.path)
+            wanted = parse_need(_need(found.need), "" if found.max_age_s is None else str(found.max_age_s))
+            return msgspec.structs.replace(wanted, path=path, since=found.since)
         query = {"app": found.app, "return": found.path, "nonce": found.nonce_hash, "need": found.need}
         if found.max_age_s is not None:
             query["max_age"] = str(found.max_age_s)

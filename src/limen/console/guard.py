@@ -101,14 +101,16 @@ class Caller:
 
     def context(self) -> dict[str, Any]:
         """Return what every page is given."""
-        person = None
+        person, alarm = None, None
         if self.session is not None:
+            alarm = self.parts.break_glass.running()
             owner = self.parts.step_up.owner(self.session)
             person = {"username": self.session.person, "name": owner.name if owner else ""}
         return {
             "csrf": self.csrf,
             "domain": self.parts.deps.catalogue().domain,
             "person": person,
+            "alarm": alarm,
             "now": self.parts.deps.clock.now(),
         }
 

@@ -1,8 +1,8 @@
 """Which of control's three faces a request is for: the sign-in host, an app's host, or this machine.
 
 Nothing of one face answers on another (misdirected requests are 421): cookies are per host, and so is
-everything that they open. Below `/api` of the sign-in host is the admin API for workloads, which knows no
-cookie, and bounds its bodies itself.
+everything that they open. Below some prefixes of the sign-in host (`/api`, `/scim/v2`) are applications for
+programs, which know no cookie, and bound their bodies themselves.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,6 @@ from limen.core.catalogue import Catalogue
 
 INTERNAL_HOSTS = frozenset({"localhost", "control"})
 """What a program on this machine calls control by on its Unix socket. Envoy never sends these names."""
-
-API = "/api"
 
 BODY_MAX_BYTES = 65_536  # the largest form is a passkey of some 4 kB
 
@@ -31,11 +29,16 @@ class HostGate:
         self._auth = auth
         self._apps = apps
         self._internal = internal
-        self._admin: ASGIApp | None = None
+        self._mounts: dict[str, ASGIApp] = {}
 
-    def serve_admin(self, app: ASGIApp) -> None:
-        """Answer calls below `/api` of the sign-in host by this application."""
-        self._admin = app
+    def mount(self, prefix: str, app: ASGIApp) -> None:
+        """Answer what is below `prefix` of the sign-in host by this application, and `prefix` itself."""
+        assert prefix.startswith("/") and not prefix.endswith("/")
+        self._mounts[prefix] = app
+
+    def mounted(self, prefix: str) -> ASGIApp:
+        """Return what was mounted there."""
+        return self._mounts[prefix]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -47,14 +50,18 @@ class HostGate:
             answer = PlainTextResponse("No such host here.\n", status_code=421)
             await answer(scope, receive, send)
             return
-        if target is self._auth and self._admin is not None and scope["path"].startswith(f"{API}/"):
-            await self._admin({**scope, "root_path": API}, receive, send)
+        below = self._find_mount(scope["path"]) if target is self._auth else None
+        if below is not None:
+            await self._mounts[below]({**scope, "root_path": below}, receive, send)
             return
         body = _BoundedBody(receive)
         if body.announced(scope):
             await PlainTextResponse("Too large.\n", status_code=413)(scope, receive, send)
             return
         await target(scope, body.receive, send)
+
+    def _find_mount(self, path: str) -> str | None:
+        return next((one for one in self._mounts if path == one or path.startswith(f"{one}/")), None)
 
     def _choose(self, scope: Scope) -> ASGIApp | None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

@@ -23,12 +23,14 @@ EVERY_PAGE: Mapping[str, Any] = {
     "person": None,  # {username, name} of who is signed in, or is signing in
     "auth_url": "",  # `https://auth.limen.localhost:8443` on app hosts; empty on the auth host itself
     "now": None,  # instant of the answer: ages are then said in words
+    "alarm": None,  # until when emergency access is in use
 }
 
 ACCOUNT_URLS: Mapping[str, str] = {
     "session_end": "/account/sessions/end",  # field `id`
     "everywhere": "/logout/everywhere",
     "passkey_remove": "/account/passkey/remove",  # field `id`
+    "passkey_rename": "/account/passkey/rename",  # fields `id`, `name`
     "totp_start": "/account/totp",
     "totp_remove": "/account/totp/remove",
     "recovery": "/account/recovery",
@@ -39,13 +41,16 @@ ACCOUNT_URLS: Mapping[str, str] = {
 """Where the forms of `account.html` post to, unless the context's `urls` says otherwise."""
 
 PAGES: Mapping[str, Page] = {
-    # Posts `username`, `password`. `providers`: [{name, url}] of upstream identity providers.
+    # Posts `username`, `password`. `providers`: [{name, url}] of upstream identity providers. `ask_password`:
+    # false to ask for the name first, as its domain may lead to a provider; `password_url` then goes on here.
     "login.html": Page(
         required=("action",),
         optional={
             "error": "",
             "username": "",
             "providers": (),
+            "ask_password": True,
+            "password_url": "",
             "passkey": True,
             "app": None,
             "flow": "",
@@ -73,6 +78,7 @@ PAGES: Mapping[str, Page] = {
             "error": "",
             "app": None,
             "flow": "",
+            "providers": (),  # [{name, url}] that can bring it, too
             "enrol_url": "/account#passkeys",  # where a missing passkey is added
             "cancel_url": "",
             "passkey_options_url": "/login/passkey/options",
@@ -97,6 +103,22 @@ PAGES: Mapping[str, Page] = {
             "methods": ("passkey", "totp"),
             "passkey_options_url": "/enrol/passkey/options",
             "passkey_url": "/enrol/passkey",
+        },
+    ),
+    # `step` = ask: posts `username`; next: posts `password`, `code`, `recovery_code`; ready: posts nothing;
+    # link: posts `answer` = go | stop; approve: posts `code`; confirm: posts `code`, `reason`.
+    # `spoken`: what an approver is told. `candidate`: who recovers, as `recovery_approval.Candidate`.
+    "recover.html": Page(
+        required=("action", "step"),
+        optional={
+            "error": "",
+            "spoken": "",
+            "alone": True,
+            "mailed": False,
+            "approve_url": "",
+            "asked": None,
+            "candidate": None,
+            "code": "",
         },
     ),
     # `reasons`: sentences. `remedies`: [{id, sentence, url, button}], needed together; `url` may be None.
@@ -126,7 +148,7 @@ PAGES: Mapping[str, Page] = {
     # protocol, owner, reachable, why}], opened from a terminal.
     "apps.html": Page(required=("apps",), optional={"services": (), "logout_url": "/logout"}),
     # `sessions`: [{id, started, seen, ip, agent, current, aal, apps}], `passkeys`: [{id, name, created,
-    # used, backed_up}], `tokens`: [{name, app, expires, hash}], `apps`: names a token may be made for.
+    # used, backed_up, model, hardware, counts}], `tokens`: [{name, app, expires, hash}], `apps`: names a token may be made for.
     # `complaints` by this person and `asked_of_me` as an owner: [{id, person, resource, owner, decision,
     # text, at, answer, answered_at, answered_by}].
     # `new_token`: {name, app, token, expires}, shown once. `notice`: what was just done.
@@ -144,6 +166,18 @@ PAGES: Mapping[str, Page] = {
             "passkey_url": "/account/passkey",
         },
     ),
+    # Posts `credential`, the sealed one.
+    "break_glass.html": Page(required=("action",), optional={"error": ""}),
+    # Goes on to `url` by itself, or by the link `label`.
+    "onward.html": Page(required=("title", "url", "label")),
+    # The same by a form: posts `fields` to `url`, by itself or by the button `label`.
+    "onward_form.html": Page(required=("title", "url", "label", "fields")),
+    # The same to a client of the bundle.
+    "client_onward.html": Page(required=("title", "url", "label")),
+    # `frames`: addresses that are loaded unseen; `go_on`: where `client` wants its people back.
+    "signed_out.html": Page(required=("title",), optional={"go_on": "", "client": "", "frames": ()}),
+    # `linked`: [{source, subject, title, linked, own}] accounts elsewhere; `linkable`: [{name, title}].
+    "providers.html": Page(required=("linked", "linkable"), optional={"logout_url": "/logout"}),
     # A program asks to be signed in. `step` = consent: posts `values` with `answer` = allow | deny; code:
     # posts `user_code`.
     "connect.html": Page(

@@ -24,6 +24,7 @@ STATIC_PREFIX = "/.limen/static/"
 _MEDIA_TYPES: Mapping[str, str] = {
     "favicon.svg": "image/svg+xml",
     "limen.css": "text/css; charset=utf-8",
+    "onward.js": "text/javascript; charset=utf-8",
     "passkey.js": "text/javascript; charset=utf-8",
 }
 

@@ -10,7 +10,17 @@ from limen.administrator.step_up import is_met
 from limen.console import answers, cookies
 from limen.console.destinations import Target, parse_authorize, parse_flow, render_flow
 from limen.console.guard import AnyCaller, Caller, FormCaller, ScriptCaller, read_credential
+from limen.console.provider_choice import (
+    buttons,
+    go_on,
+    provider_for,
+    routes_by_domain,
+    start_url,
+    titles_of,
+)
 from limen.core.secret import Secret
+
+PASSWORD_ASKED = "password"  # noqa: S105 - value of a query parameter
 
 router = APIRouter()
 
@@ -27,18 +37,23 @@ def authorize(caller: AnyCaller) -> Response:
 
 
 @router.get("/login")
-def login_page(caller: AnyCaller, flow: str = "") -> Response:
+def login_page(caller: AnyCaller, flow: str = "", ask: str = "") -> Response:
     """Show the sign-in form, or go on if nothing is lacking."""
     target = read_target(caller, flow)
     if caller.session is not None and is_met(target.wanted, caller.session, caller.parts.deps.clock.now()):
         return answers.redirect(answers.next_url(caller, caller.session, target))
-    return _login(caller, target)
+    return _login(caller, target, ask_password=ask == PASSWORD_ASKED)
 
 
 @router.post("/login")
 def login(caller: FormCaller, username: Text = "", password: Text = "", flow: Text = "") -> Response:
-    """Check a password."""
-    target = read_target(caller, flow)
+    """Check a password; without one, a name that is of a provider's domain leads there."""
+    target, catalogue = read_target(caller, flow), caller.parts.deps.catalogue()
+    if not password and routes_by_domain(catalogue):
+        source = provider_for(catalogue, username)
+        if source is None:
+            return _login(caller, target, username=username[:128], ask_password=True)
+        return go_on(caller, titles_of(catalogue)[source], start_url(source, target, username.strip()))
     answer = caller.parts.sign_in.password(username, Secret(password), caller.visit)
     answers.count(caller, answer)
     if isinstance(answer, SecondStep):
@@ -125,7 +140,12 @@ def status_of(answer: Answer) -> int:
 
 def _refuse_login(caller: Caller, answer: Answer, target: Target, username: str) -> Response:
     response = _login(
-        caller, target, error=error_words(answer), status=status_of(answer), username=username[:128]
+        caller,
+        target,
+        error=error_words(answer),
+        status=status_of(answer),
+        username=username[:128],
+        ask_password=True,
     )
     if isinstance(answer, TooMany):
         response.headers["retry-after"] = str(int(answer.wait_s) + 1)
@@ -135,12 +155,17 @@ def _refuse_login(caller: Caller, answer: Answer, target: Target, username: str)
 
 
 def _login(
-    caller: Caller, target: Target, *, error: str = "", status: int = 200, username: str = ""
+    caller: Caller,
+    target: Target,
+    *,
+    error: str = "",
+    status: int = 200,
+    username: str = "",
+    ask_password: bool = False,
 ) -> Response:
-    providers = [
-        {"name": config.name, "url": answers.with_flow(f"/oidc/{config.name}/start", target)}
-        for config in caller.parts.deps.catalogue().oidc
-    ]
+    catalogue = caller.parts.deps.catalogue()
+    named_first = routes_by_domain(catalogue) and not ask_password
+    own = answers.with_flow("/login", target)
     return answers.page(
         caller,
         "login.html",
@@ -148,7 +173,9 @@ def _login(
         action="/login",
         error=error,
         username=username,
-        providers=providers,
+        providers=buttons(catalogue, target),
+        ask_password=not named_first,
+        password_url=f"{own}{'&' if '?' in own else '?'}ask={PASSWORD_ASKED}" if named_first else "",
         app=target.app or None,
         flow=render_flow(target),
         person=None,

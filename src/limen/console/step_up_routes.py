@@ -8,9 +8,10 @@ from starlette.responses import Response
 from limen.administrator.session_life import SessionEvent
 from limen.administrator.session_values import SignedIn
 from limen.administrator.step_up import SENTENCES, Need, is_met, methods_for, providers_for
-from limen.console import answers, cookies
+from limen.console import answers, client_pages
 from limen.console.destinations import Target, render_flow
 from limen.console.guard import AnyCaller, Caller, FormCaller
+from limen.console.provider_choice import start_url, titles_of
 from limen.console.sign_in_routes import error_words, finish, read_target, status_of
 from limen.core.ids import Instant
 from limen.core.secret import Secret
@@ -51,7 +52,7 @@ def step_up(caller: FormCaller, password: Text = "", code: Text = "", flow: Text
 def sign_out_page(caller: AnyCaller) -> Response:
     """Ask before signing out: a link alone signs nobody out."""
     if caller.session is None:
-        return _signed_out(caller)
+        return client_pages.signed_out(caller)
     return answers.message(
         caller,
         "Sign out?",
@@ -68,40 +69,31 @@ def sign_out_page(caller: AnyCaller) -> Response:
 @router.post("/logout")
 def sign_out(caller: FormCaller) -> Response:
     """End this session and every app session below it."""
+    frames = client_pages.frames_of(caller)
     if caller.session is not None:
         caller.parts.sessions.end(
             caller.session.id, SessionEvent.SIGN_OUT, actor=caller.session.person, why="signed out"
         )
-    return _signed_out(caller)
+    return client_pages.signed_out(caller, frames=frames)
 
 
 @router.post("/logout/everywhere")
 def sign_out_everywhere(caller: FormCaller) -> Response:
     """End every session of this person."""
+    frames = client_pages.frames_of(caller)
     if caller.session is not None:
         person = caller.session.person
         caller.parts.sessions.end_person(
             person, actor=person, why="signed out everywhere", event=SessionEvent.SIGN_OUT
         )
-    return _signed_out(caller)
-
-
-def _signed_out(caller: Caller) -> Response:
-    caller.__dict__["session"] = None  # it has just ended
-    response = answers.message(
-        caller,
-        "You are signed out",
-        "Every app that this session had opened is closed.",
-        actions=[{"url": "/login", "label": "Sign in again", "method": "get"}],
-        door="closed",
-    )
-    cookies.clear_cookie(response, cookies.SESSION)
-    return response
+    return client_pages.signed_out(caller, frames=frames)
 
 
 def _just_proven(session: Session, need: Need, now: Instant) -> bool:
     """Whether the provider has spoken a moment ago, and freshly: asked again it would say the same."""
     if need.age_s is not None and now - session.auth_at > need.age_s:
+        return False
+    if need.since is not None and session.auth_at < need.since:
         return False
     return now - max(session.started_at, session.rotated_at or 0.0) < PROVIDER_AGAIN_S
 
@@ -112,10 +104,11 @@ def _step_up(caller: Caller, target: Target, *, error: str = "", status: int = 2
     if session is None or owner is None or need is None:
         return answers.redirect(answers.with_flow("/login", target))
     methods = methods_for(need, owner)
-    configured = {config.name for config in caller.parts.deps.catalogue().oidc}
-    providers = [name for name in providers_for(session) if name in configured]
-    if not methods and providers and not _just_proven(session, need, caller.parts.deps.clock.now()):
-        return answers.redirect(answers.with_flow(f"/oidc/{providers[0]}/start", target))
+    titles = titles_of(caller.parts.deps.catalogue())
+    asked = not _just_proven(session, need, caller.parts.deps.clock.now())
+    providers = [source for source in providers_for(session) if source in titles and asked]
+    if not methods and providers:
+        return answers.redirect(start_url(providers[0], target))
     return answers.page(
         caller,
         "stepup.html",
@@ -124,6 +117,7 @@ def _step_up(caller: Caller, target: Target, *, error: str = "", status: int = 2
         sentence=SENTENCES[need.id],
         action="/login/step-up",
         methods=methods,
+        providers=[{"name": titles[one], "url": start_url(one, target)} for one in providers],
         error=error,
         app=target.app or None,
         flow=render_flow(target),

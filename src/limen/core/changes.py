@@ -91,6 +91,20 @@ class WorkloadSessionFact(msgspec.Struct, frozen=True, tag="workload_session"):
     jkt: str = ""
     x5t: str = ""
 
+    @property
+    def session_id(self) -> str:
+        """How decisions, streams and lists name it."""
+        return machine_session_id(self.workload, self.id)
+
+
+MACHINE_SESSION = "workload:"
+"""How ids of machines' sessions begin; no person's does."""
+
+
+def machine_session_id(workload: str, hashed: str) -> str:
+    """Return the id of a machine's session: whose, and the beginning of its token's or certificate's hash."""
+    return f"{MACHINE_SESSION}{workload}:{hashed[:16]}"
+
 
 class GrantFact(msgspec.Struct, frozen=True, tag="grant"):
     """A time-bound grant; `principal` and `resource` are `Type::id` pairs."""

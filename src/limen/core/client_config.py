@@ -8,45 +8,53 @@ from limen.core.ids import EntityRef
 
 
 class OidcClient(msgspec.Struct, frozen=True):
-    """What an OpenID Connect client needs. `secret` names a stored secret.
+    """What an OpenID Connect client needs.
 
     Attributes:
         auth: `none` (public, PKCE), `secret`, `private_key_jwt`.
+        secrets: names of stored secrets; a second one while the first is being replaced.
         jwks: the client's own keys, a JWK Set as JSON text; `jwks_uri` where it publishes them.
         grants: `authorization_code`, `refresh_token`, `device_code`.
+        audiences: APIs (clients with an `audience`) that it may ask tokens for, by name.
         claims: name of a claim to the field that it is made of (`username`, `email`, `name`, `groups`, an
             attribute).
+        dpop: each of its requests for tokens proves a key (RFC 9449).
+        ca_pem: what may sign the certificates of its `jwks_uri` and `backchannel_logout_uri`; None is the
+            system's roots.
     """
 
     redirect_uris: tuple[str, ...] = ()
     post_logout_redirect_uris: tuple[str, ...] = ()
     auth: str = "none"
-    secret: str | None = None
+    secrets: tuple[str, ...] = ()
     jwks: str | None = None
     jwks_uri: str | None = None
     grants: tuple[str, ...] = ("authorization_code", "refresh_token")
-    scopes: tuple[str, ...] = ("openid", "profile", "email", "groups")
-    audiences: tuple[str, ...] = ()  # APIs (clients with an `audience`) that it may ask tokens for
+    scopes: tuple[str, ...] = ("openid", "profile", "email", "groups", "offline_access")
+    audiences: tuple[str, ...] = ()
     claims: Mapping[str, str] = {}
     access_token_s: float = 300.0
     refresh_token_s: float = 43_200.0
     frontchannel_logout_uri: str | None = None
     backchannel_logout_uri: str | None = None
     signing: str = "RS256"
+    dpop: bool = False
+    ca_pem: str | None = None
 
 
 class SamlClient(msgspec.Struct, frozen=True):
     """What a SAML service provider needs. `metadata` is its own, XML text.
 
     Attributes:
-        name_id: the field that is the NameID: `username`, `email`, `persistent`.
+        name_id: what people are named by there: `username`, `email`, `persistent` (a name for it alone).
         attributes: name of an attribute to the field that it is made of.
+        session_s: after this it must ask again.
     """
 
     metadata: str = ""
     name_id: str = "username"
     attributes: Mapping[str, str] = {}
-    encrypt: bool = False
+    session_s: float = 3_600.0
 
 
 class ClientConfig(msgspec.Struct, frozen=True):

@@ -38,6 +38,7 @@ class Code(StrEnum):
     ENGINE_FAILED = "ENGINE_FAILED"
     CROSS_APP = "CROSS_APP"  # an unsafe method that comes from another app of the domain
     STREAM_REFUSED = "STREAM_REFUSED"  # an upgrade or CONNECT that reached the check instead of the leash
+    PROOF_FAILED = "PROOF_FAILED"  # the token is bound to a key that the request does not prove
     STREAM_LIMIT = "STREAM_LIMIT"  # as many live streams as the resource allows
     BAD_REQUEST = "BAD_REQUEST"
 

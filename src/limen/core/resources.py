@@ -9,6 +9,7 @@ from limen.core.catalogue import ADMIN_APP, AppConfig, Catalogue, RouteConfig, S
 from limen.core.client_config import ClientConfig
 from limen.core.entities import Entity
 from limen.core.ids import EntityRef
+from limen.core.roles import OWNER_PARTS
 
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -36,10 +37,17 @@ ADMIN_ROUTES = (
     "secrets",
     "system",
     "workloads",
+    "clients",
     "sources",
     "identity",
+    "roles",
+    "recovery",
+    "break-glass",
 )
-"""Parts of Limen's own administration: `Route::"limen/people"` and so on."""
+"""Parts of Limen's own administration: `Route::"limen/people"` and so on.
+
+`roles` is asked about besides where a call touches somebody who has a role of Limen, or gives one.
+"""
 
 
 def catalogue_entities(catalogue: Catalogue) -> Mapping[EntityRef, Entity]:
@@ -74,7 +82,25 @@ def catalogue_entities(catalogue: Catalogue) -> Mapping[EntityRef, Entity]:
     add(EntityRef("App", ADMIN_APP))
     for part in ADMIN_ROUTES:
         add(EntityRef("Route", f"{ADMIN_APP}/{part}"), (EntityRef("App", ADMIN_APP),))
+    for name, owner in owners(catalogue).items():
+        for part in OWNER_PARTS:
+            add(EntityRef("Route", f"{ADMIN_APP}/{part}/{name}"), (EntityRef("App", ADMIN_APP),), owner)
     return found
+
+
+def owners(catalogue: Catalogue) -> Mapping[str, str]:
+    """Return who owns each app, service and client that somebody owns, by its name."""
+    found: dict[str, str] = {}
+    for held in (catalogue.apps, catalogue.services, catalogue.clients):
+        for name, resource in held.items():
+            if resource.owner:
+                found.setdefault(name, resource.owner)
+    return found
+
+
+def owner_part(part: str, resource: str) -> EntityRef:
+    """Return the part of the administration that is about one resource; a route's is that of its app."""
+    return EntityRef("Route", f"{ADMIN_APP}/{part}/{resource.partition('/')[0]}")
 
 
 def plain_resources(

@@ -7,6 +7,9 @@ from limen.core.catalogue import BUILT_IN_ATTRIBUTES, AppConfig, Catalogue, Serv
 from limen.core.client_config import ClientConfig
 from limen.core.resources import plain_resources, specificity
 from limen.engine.forms import nearest
+from limen.engine.limen_client_keys import check_clients
+from limen.engine.limen_oidc_keys import check_sources
+from limen.engine.limen_saml_keys import check_saml
 from limen.engine.read_forms import Log, Path
 from limen.engine.routes import overlap
 
@@ -16,6 +19,9 @@ def check_whole(catalogue: Catalogue, log: Log) -> None:
     _check_hosts(catalogue, log)
     _check_names(catalogue, log)
     _check_segments(catalogue, log)
+    check_clients(catalogue, log)
+    check_sources(catalogue, log)
+    check_saml(catalogue, log)
     for app in catalogue.apps.values():
         _check_routes(app, log)
     for name in catalogue.attributes:

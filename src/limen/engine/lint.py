@@ -11,6 +11,7 @@ from limen.core.catalogue import ADMIN_APP
 from limen.core.errors import Finding, Severity
 from limen.core.ids import EntityRef
 from limen.core.resources import plain_resources
+from limen.core.roles import BREAK_GLASS_METHOD, ROLE_GROUPS
 from limen.engine.bundle_values import Bundle, Policy
 from limen.engine.expressions import (
     FALSE,
@@ -42,7 +43,7 @@ WITHOUT_MFA = {
     dotted("context.session.phishing_resistant"): False,
     **{
         ("contains", dotted("context.session.methods"), ("lit", method)): False
-        for method in ("passkey", "totp", "recovery")
+        for method in ("passkey", "totp", "recovery", BREAK_GLASS_METHOD)
     },
 }
 """A person who signed in with a password and nothing else (NIST SP 800-63B: AAL1)."""
@@ -167,7 +168,7 @@ def _reads(expr: Expr, variable: Expr) -> bool:
 def _names(scene: Scene, groups: frozenset[str] | None) -> Iterator[Finding]:
     for rule in scene.rules:
         for ref in sorted(rule.mentioned):
-            if ref.type == "Group" and groups is not None and ref.id not in groups:
+            if ref.type == "Group" and groups is not None and ref.id not in groups | ROLE_GROUPS.keys():
                 yield _unknown("unknown-group", rule.policy, ref, groups, "The directory has no group")
             elif ref.type == "Label" and ref not in scene.entities:
                 labels = (known.id for known in scene.entities if known.type == "Label")
@@ -200,7 +201,7 @@ def _unreferenced(scene: Scene, groups: frozenset[str] | None) -> Iterator[Findi
         if EntityRef("Label", label) not in named:
             yield in_limen_yaml("unreferenced-label", at, f"No policy names the label `{label}` of {app}.")
     at_work = {ref.id for ref in named if ref.type == "Group"} | rollout_groups(scene.bundle.catalogue)
-    idle = sorted((groups or frozenset()) - at_work)
+    idle = sorted((groups or frozenset()) - at_work - ROLE_GROUPS.keys())
     if idle:
         shown = ", ".join(idle[:NAMES_SHOWN]) + (", …" if len(idle) > NAMES_SHOWN else "")
         yield in_limen_yaml(

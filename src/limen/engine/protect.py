@@ -7,6 +7,8 @@ import yaml
 
 from limen.core.errors import Conflict, Invalid
 
+_ONE: Mapping[str, str] = {"apps": "an app", "services": "a service", "clients": "a client"}
+
 
 def add_app(text: str, *, name: str, upstream: str, allow: tuple[str, ...]) -> str:
     """Return the text with the app added at the end of `apps`.
@@ -22,6 +24,34 @@ def add_service(text: str, *, name: str, address: str, protocol: str = "", allow
     """Return the text with the service added at the end of `services`. Raises as `add_app` does."""
     said = {"address": json.dumps(address), **({"protocol": protocol} if protocol else {})}
     return _add(text, "services", name, _lines(said, allow))
+
+
+def add_scim(text: str, *, name: str) -> str:
+    """Return the text with a SCIM client added at the end of `scim`. Raises as `add_app` does."""
+    return _add(text, "scim", name, ())
+
+
+def add_client(text: str, *, name: str, said: Mapping[str, object], allow: tuple[str, ...]) -> str:
+    """Return the text with the client added at the end of `clients`. Raises as `add_app` does.
+
+    Args:
+        text: of `limen.yaml`.
+        name: of the client, its `client_id`.
+        said: its keys and values; a table of its own is one level deep.
+        allow: who may sign in.
+    """
+    lines = []
+    for key, value in said.items():
+        if isinstance(value, Mapping):
+            lines += [f"{key}:", *(f"  {inner}: {_flow(one)}" for inner, one in value.items())]
+        else:
+            lines.append(f"{key}: {_flow(value)}")
+    return _add(text, "clients", name, [*lines, *_lines({}, allow)])
+
+
+def _flow(value: object) -> str:
+    """Write a value on one line; JSON is YAML."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _add(text: str, section: str, name: str, lines: Sequence[str]) -> str:
@@ -44,7 +74,7 @@ def _add(text: str, section: str, name: str, lines: Sequence[str]) -> str:
         )
     if any(key.value == name for key, _ in there.value):
         raise Conflict(
-            f"limen.yaml: there is {'an app' if section == 'apps' else 'a service'} '{name}' already.",
+            f"limen.yaml: there is {_ONE[section]} '{name}' already.",
             remedy="Choose another name, or edit it there.",
         )
     if not there.value:

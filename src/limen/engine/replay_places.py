@@ -68,6 +68,7 @@ class ReplayPlaces:
         }
         self._hosts |= {app.host: _AppPlace(app) for app in catalogue.apps.values()}
         self._entities = entities
+        self._owners = {client.ref: client.owner or "" for client in catalogue.clients.values()}
         self._named: dict[tuple[EntityRef, str], Standing] = {}
         self._found: dict[tuple[str, str, str], Standing | Code] = {}
 
@@ -84,11 +85,16 @@ class ReplayPlaces:
         return found
 
     def named(self, resource: EntityRef, action: str) -> Standing | Code:
-        """Return the standing of a resource that is named and not addressed: Limen's own administration."""
+        """Return the standing of a resource that is named and not addressed.
+
+        Those are Limen's own administration, and clients, where tokens are issued.
+        """
         if resource not in self._entities:
             return Code.NO_RESOURCE
         key = (resource, action)
-        return self._named.setdefault(key, Standing(RouteMatch(resource, action)))
+        return self._named.setdefault(
+            key, Standing(RouteMatch(resource, action), owner=self._owners.get(resource, ""))
+        )
 
 
 class _AppPlace:

@@ -35,7 +35,9 @@ from limen.engine.replay_verify import first_mismatch
 INPUTS_MAX = 262_144  # stored inputs that are kept parsed, at about 1 kB each
 CASES_MAX = 524_288  # at about 0.5 kB each
 
-_DENIED_BEFORE_POLICY = frozenset({Code.CROSS_APP, Code.STREAM_REFUSED, Code.STREAM_LIMIT, Code.BAD_REQUEST})
+_DENIED_BEFORE_POLICY = frozenset(
+    {Code.CROSS_APP, Code.STREAM_REFUSED, Code.STREAM_LIMIT, Code.PROOF_FAILED, Code.BAD_REQUEST}
+)
 
 
 def make_world(bundle: Bundle) -> World:

@@ -28,7 +28,7 @@ type Posture = {
 entity Segment in [Segment];
 entity Label;
 entity App in [Segment, Label] = { owner?: User };
-entity Route in [App, Label];
+entity Route in [App, Label] = { owner?: User };
 entity Service in [Segment, Label] = { owner?: User, protocol: String, port: Long };
 entity Client in [Segment, Label] = { owner?: User };
 type Session = {

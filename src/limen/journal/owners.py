@@ -46,18 +46,26 @@ ABOUT: Mapping[str, tuple[Place, ...]] = {
     "person": (_target,),
     "enrolment": (_target,),
     "authenticator": (_target,),
+    "recovery": (_target,),
+    "notice": (_target,),
+    "identity": (_target,),
     "subject": (_target, _EITHER),
     "sign_in": (_target, _actor),
     "session": (_EITHER, _actor),
     "app_session": (_EITHER, _actor),
     "token": (_EITHER, _actor),
     "connect": (_EITHER, _actor),
+    "client": (_EITHER, _actor),
+    "saml": (_actor,),
     "stream": (_EITHER, _actor),
     "streams": (_EITHER,),
     "grant": (_EITHER,),
     "complaint": (_EITHER, _actor),
     "hold": (_EITHER,),
+    "source": (_EITHER,),
+    "scim": (_target,),  # a person; clients have a name with a colon there
     "workload": (_data("owner"),),
+    "break_glass": (_EITHER,),
 }
 """Where to look for the person whom an event is about, in this order. Other kinds: in `data`."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,13 @@ from limen import __version__
 from limen.administrator.active import load_bundle
 from limen.administrator.authority import Authority
 from limen.administrator.change_events import apply_noted
+from limen.administrator.ldap_sync import LdapSync
+from limen.administrator.partners import Partners
 from limen.administrator.policies import HOST_OPERATOR, PolicyAdministrator
 from limen.administrator.reassess_sessions import end_sessions, locked_out, sweep_sessions
 from limen.administrator.replica import Replica, session_facts
+from limen.administrator.touched import Books, LastAdmin
+from limen.api import scim_door
 from limen.api.admin import create_admin
 from limen.api.deps import AdminDeps
 from limen.api.peer import PeerProtocol
@@ -33,10 +37,13 @@ from limen.enforcement.check.assertion import AssertionSigner
 from limen.journal.checkpoints import load_node_signer
 from limen.journal.reader import JournalReader
 from limen.journal.writer import Journal
+from limen.services.client_care import ClientCare
 from limen.services.control_gateways import ControlGateways, GatewayCollector
 from limen.services.control_journal import JournalCare
 from limen.services.feed import FeedServer
+from limen.services.notices import NoticePump
 from limen.services.serving import UnixServer, new_registry, run_service
+from limen.services.sources import SourceCare
 from limen.services.state import StateDir, read_bundle
 from limen.store.backfill import run_backfills
 from limen.store.configured import open_store
@@ -86,6 +93,7 @@ class Control:
         self._clock = SystemClock()
         self._committed_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._clients: ClientCare | None = None
         self._ending: set[asyncio.Future[int]] = set()
         self.registry = new_registry()
         self._head = Gauge(
@@ -97,12 +105,17 @@ class Control:
         self._replica = Replica(load_bundle)
         self._authority = Authority(self._replica, self._journal, self._clock, NODE)
         self._policies = PolicyAdministrator(self._store, self._authority)
+        self._books = Books(self._authority)
         self._app_sealer = Sealer(state.key(APP_SECRETS))
         self._signer = AssertionSigner(state.assertion_key_path.read_bytes())
         self._seed()
+        self._store.guard(LastAdmin(self._authority, self._books))
         self.console = create_console(self._console_deps())
         self._parts = self.console.state.parts
-        self._feed = FeedServer(self._store, state.socket("feed"), on_seen=self._parts.sessions.note_seen)
+        self._clients = ClientCare(self._parts.oauth)
+        self._parts.break_glass.alarmed = self._books.holders
+        self._partners = Partners(self._parts.desk)
+        self._feed = FeedServer(self._store, state.socket("feed"), on_seen=self._note_seen)
         self._gateways = ControlGateways(
             state,
             self._feed,
@@ -125,11 +138,17 @@ class Control:
         )
         admin_deps = self._admin_deps()
         self.admin = create_admin(admin_deps)
-        self.console.state.gate.serve_admin(create_remote(admin_deps))
+        gate = self.console.state.gate
+        gate.mount("/api", create_remote(admin_deps))
+        gate.mount(scim_door.PATH, scim_door.create_scim(self._parts.desk))
         self._servers = (
             UnixServer(self.console, state.socket("control")),
             UnixServer(self.admin, state.socket("admin"), protocol=PeerProtocol),
         )
+        desk = self._parts.desk
+        self._sources = SourceCare(LdapSync(desk.ledger, desk.sessions, desk.catalogue, self._secret))
+        self._notices = NoticePump(desk, self._secret, self.registry)
+        self._sending: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -140,13 +159,21 @@ class Control:
             await server.start()
         await self._gateways.start()
         await self._care.start()
+        if self._clients is not None:
+            self._clients.start()
+        self._sources.start()
+        self._sending = asyncio.create_task(self._notices.run(), name="notices")
         self._sweeping = asyncio.create_task(self._sweep(), name="sweep")
         log.info("control.ready", version=__version__, head=self._replica.seq)
 
     async def stop(self) -> None:
         """Stop serving, and leave everything closed and synced."""
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        for task in (self._sweeping, self._sending):
+            if task is not None:
+                task.cancel()
+        if self._clients is not None:
+            await self._clients.stop()
+        await self._sources.stop()
         await self._care.stop()
         for server in self._servers:
             await server.stop()
@@ -189,13 +216,20 @@ class Control:
 
         self._authority.update(apply)
         self._head.set(changes[-1].seq)
+        if self._clients is not None:
+            self._clients.hear(changes)
         people = locked_out(changes, self._clock.now())
         if people and self._loop is not None:
             self._loop.call_soon_threadsafe(self._lock_out, people)
         if any(change.kind == "bundle" for change in changes):
             self._configure_journal()
+            if self._loop is not None:  # providers that it has no more end their sessions
+                self._loop.call_soon_threadsafe(self._end_soon, self._parts.upstream_logout.sweep)
         for event in noted:
             self._note(event)
+
+    def _note_seen(self, seen: Mapping[str, float]) -> None:
+        self._parts.sessions.note_seen(self._parts.workload_life.note_used(seen))
 
     def _configure_journal(self) -> None:
         if self._replica.active is not None:
@@ -203,9 +237,10 @@ class Control:
 
     def _lock_out(self, people: tuple[str, ...]) -> None:
         """End the sessions of people who may not come in any more; the next sweep does what this misses."""
-        ending = asyncio.ensure_future(
-            asyncio.to_thread(end_sessions, self._parts.sessions, people, self._clock.now())
-        )
+        self._end_soon(lambda: end_sessions(self._parts.sessions, people, self._clock.now()))
+
+    def _end_soon(self, work: Callable[[], int]) -> None:
+        ending = asyncio.ensure_future(asyncio.to_thread(work))
         self._ending.add(ending)
         ending.add_done_callback(self._ended)
 
@@ -232,6 +267,7 @@ class Control:
             may_open=self._may_open,
             secret=self._secret,
             decision=self._decision,
+            authority=self._authority,
             registry=self.registry,
             ready=self._ready,
             node=NODE,
@@ -253,6 +289,7 @@ class Control:
             gateways=self._gateways,
             committed_at=lambda: self._committed_at,
             sinks=self._care.sinks.status,
+            oauth=self._parts.oauth,
         )
 
     def _may_open(self, person: str, session: Session) -> Mapping[str, tuple[bool | None, str]]:
@@ -313,7 +350,10 @@ class Control:
             with contextlib.suppress(LimenError):  # logged by the store; the next sweep tries again
                 await asyncio.to_thread(self._parts.desk.sweep)
                 await asyncio.to_thread(sweep_sessions, self._parts.sessions, self._clock.now())
+                await asyncio.to_thread(self._parts.upstream_logout.sweep)
+                await asyncio.to_thread(self._parts.workload_life.sweep)
                 await asyncio.to_thread(self._sweep_grants)
+                await asyncio.to_thread(self._partners.sweep)
                 await asyncio.to_thread(self._store.prune, keep=CHANGES_KEPT)
 
     def _sweep_grants(self) -> None:

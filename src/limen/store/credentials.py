@@ -23,7 +23,7 @@ class StoredTotp(msgspec.Struct, frozen=True):
 
 
 class StoredPasskey(msgspec.Struct, frozen=True):
-    """A passkey's public half. `id` is the base64url credential id."""
+    """A passkey's public half. `id` is the base64url credential id; `attested`, `bound`: as `NewPasskey`."""
 
     id: str
     person: str
@@ -34,6 +34,8 @@ class StoredPasskey(msgspec.Struct, frozen=True):
     backed_up: bool
     created_at: Instant
     used_at: Instant | None = None
+    attested: bool = False
+    bound: bool = False
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -142,6 +144,12 @@ def spend_passkey_use(
         .values(sign_count=sign_count, backed_up=backed_up, used_at=at)
     )
     return connection.execute(spent).rowcount == 1
+
+
+def rename_passkey(connection: Connection, username: str, credential_id: str, name: str) -> bool:
+    """Rename one of a person's own passkeys; return whether there was one."""
+    mine = update(passkey).where(passkey.c.id == credential_id, passkey.c.person == username)
+    return connection.execute(mine.values(name=name)).rowcount == 1
 
 
 def remove_passkey(connection: Connection, username: str, credential_id: str) -> bool:

@@ -34,6 +34,8 @@ __all__ = ["CHANGES_LIMIT", "Store", "Transaction"]
 CHANGES_LIMIT = 10_000
 """How many changes a reader of the feed gets at once, rounded up to whole transactions."""
 
+Guard = Callable[[Transaction], None]
+
 _CHECKED = "limen.checked"  # on a connection that was seen to lead to the database that we know
 
 _log = structlog.get_logger(__name__)
@@ -46,6 +48,7 @@ class Store:
         self._backend = backend
         self._clock = clock
         self._turns = Turns()
+        self._guards: list[Guard] = []
         self._mark = Mark(backend.mark)
         known = self._settle_at_start()
         self._mark.create(known)
@@ -103,10 +106,16 @@ class Store:
                 self._require_life(connection, known)
                 tx = Transaction(connection, now=self._clock.now(), actor=actor, reason=reason)
                 yield tx
+                for guard in self._guards:
+                    guard(tx)
                 changes = tx.finish()
                 if changes:
                     self._backend.announce(connection)
             self._publish(changes)
+
+    def guard(self, guard: Guard) -> None:
+        """Have `guard` look at each transaction before it is committed. What it raises undoes that."""
+        self._guards.append(guard)
 
     def prune(self, *, keep: int) -> int:
         """Forget old change records, keeping about `keep`; return how many went."""

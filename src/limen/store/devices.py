@@ -1,5 +1,8 @@
 """Device codes at rest (RFC 8628): a program asks, a person with a browser answers."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -8,7 +11,13 @@ from limen.store.tables import device_code
 
 
 class DeviceCode(msgspec.Struct, frozen=True):
-    """One request of a program. `state` is pending, approved or denied."""
+    """One request of a program. `state` is pending, approved or denied.
+
+    Attributes:
+        client: what people are told that it is.
+        client_id: what it is: `limen-connect`, or a client of the bundle.
+        asked: what a client of the bundle asked for.
+    """
 
     code_hash: str
     user_code: str
@@ -19,6 +28,8 @@ class DeviceCode(msgspec.Struct, frozen=True):
     expires_at: Instant
     session: str | None = None
     polled_at: Instant | None = None
+    client_id: str = "limen-connect"
+    asked: Mapping[str, Any] | None = None
 
 
 def add_device(connection: Connection, row: DeviceCode) -> None:

@@ -5,8 +5,11 @@ from sqlalchemy import delete
 from limen.store import credentials
 from limen.store.directory import get_person, remove_member, update_person
 from limen.store.identities import forget_identities
+from limen.store.notices import forget_notices
 from limen.store.ports import Writing
-from limen.store.tables import complaint, enrolment_link, session, sign_in
+from limen.store.recoveries import forget_recoveries
+from limen.store.scim import forget_targets
+from limen.store.tables import complaint, enrolment_link, session, sign_in, source_account
 
 
 def forget_person(tx: Writing, username: str) -> None:
@@ -18,8 +21,11 @@ def forget_person(tx: Writing, username: str) -> None:
     connection = tx.connection
     for group in get_person(connection, username).groups:
         remove_member(tx, group, username)
-    update_person(tx, username, name="", email="", attributes={})
+    update_person(tx, username, name="", email="", attributes={}, signals=())
     forget_identities(tx.connection, username)
     credentials.remove_all(connection, username)
-    for table in (session, sign_in, enrolment_link, complaint):
+    forget_notices(connection, [username])
+    forget_recoveries(connection, username)
+    forget_targets(tx, username)
+    for table in (session, sign_in, enrolment_link, complaint, source_account):
         connection.execute(delete(table).where(table.c.person == username))

@@ -19,7 +19,14 @@ from limen.core.entities import Status
 from limen.core.errors import Conflict, Invalid, NotFound, Refused
 from limen.core.ids import Instant, TokenHash, new_id
 from limen.store.ports import Writing
-from limen.store.tables import group, person, workload, workload_membership, workload_token
+from limen.store.tables import (
+    group,
+    person,
+    workload,
+    workload_credential,
+    workload_membership,
+    workload_token,
+)
 
 TOKEN_MAX_S = 366 * 86_400.0  # NIST SP 800-57 part 1 §5.3.6: one to two years at most; rotate each year
 TOKENS_MAX = 20  # of one workload
@@ -37,6 +44,8 @@ class Workload(msgspec.Struct, frozen=True):
         expires_at: when it ends by itself; None for never.
         review_at: when its owner must have said that it is still needed.
         used_at: exact to a minute.
+        stops_at: when it stops, as its owner has left; None while somebody answers for it.
+        review_told_at: the review that its owner was told of.
     """
 
     id: str
@@ -49,6 +58,8 @@ class Workload(msgspec.Struct, frozen=True):
     expires_at: Instant | None = None
     review_at: Instant | None = None
     used_at: Instant | None = None
+    stops_at: Instant | None = None
+    review_told_at: Instant | None = None
 
     def render_fact(self) -> WorkloadFact:
         """Return what gateways may know."""
@@ -67,7 +78,15 @@ class WorkloadToken(msgspec.Struct, frozen=True):
     actor: str
 
 
-def create_workload(tx: Writing, name: str, *, owner: str, description: str = "") -> Workload:
+def create_workload(
+    tx: Writing,
+    name: str,
+    *,
+    owner: str,
+    description: str = "",
+    expires_at: Instant | None = None,
+    review_at: Instant | None = None,
+) -> Workload:
     """Add a workload, active, in no group.
 
     Raises:
@@ -93,13 +112,15 @@ def create_workload(tx: Writing, name: str, *, owner: str, description: str = ""
         "status": Status.ACTIVE.value,
         "quarantined": False,
         "created_at": tx.now,
+        "expires_at": expires_at,
+        "review_at": review_at,
     }
     tx.connection.execute(insert(workload).values(row))
     return emit_workloads(tx, [name])[0]
 
 
 def change_workload(tx: Writing, name: str, **fields: Any) -> Workload:
-    """Change owner, description, status or quarantine. Ended ends its tokens, and is for good.
+    """Change owner, description, status, quarantine, expiry or review. Ended is for good, with its tokens.
 
     Raises:
         Refused: it has ended.
@@ -109,10 +130,12 @@ def change_workload(tx: Writing, name: str, **fields: Any) -> Workload:
         raise Refused(f"The workload {name} was removed.", remedy="Make another, under another name.")
     if "owner" in fields:
         demand_owner(tx.connection, fields["owner"])
+        fields["stops_at"] = None
     if "description" in fields:
         fields["description"] = parse_text(fields["description"], "description")
     if fields.get("status") == Status.ENDED:
-        tx.connection.execute(delete(workload_token).where(workload_token.c.workload == name))
+        for table in (workload_token, workload_credential):
+            tx.connection.execute(delete(table).where(table.c.workload == name))
     tx.connection.execute(update(workload).where(workload.c.id == name).values(**fields))
     return emit_workloads(tx, [name])[0]
 
@@ -287,6 +310,8 @@ def _workload(row: Row[Any], groups: Iterable[str]) -> Workload:
         expires_at=row.expires_at,
         review_at=row.review_at,
         used_at=row.used_at,
+        stops_at=row.stops_at,
+        review_told_at=row.review_told_at,
     )
 
 

@@ -22,7 +22,7 @@ def test_an_allowed_reply_carries_what_a_live_stream_needs(world: CheckWorld) ->
     opening = reply.opening
     assert reply.answer.status == 200 and opening is not None and opening.facts is not None
     assert opening.case.question.id == header(reply.answer, "x-limen-decision-id")
-    assert opening.case.seat is not None and opening.case.seat.app_session.app == "wiki"
+    assert opening.case.seat is not None and opening.case.seat.app == "wiki"
     assert opening.decision.allowed and opening.facts.staleness_max_s == 300.0
 
 

@@ -210,7 +210,7 @@ def test_what_was_installed_is_loaded_again(tmp_path: Path) -> None:
     kept = EnvoySettings(folder=tmp_path, run=tmp_path, binary=Path("/bin/envoy"))
     configuration = render_configuration(Catalogue(domain="corp.example"), PAIR, kept)
     assert load_configuration(kept) is None
-    for kind in ("lds", "cds", "rds", "sds"):
+    for kind in ("lds", "cds", "rds", "sds", "sds_machines"):
         write_private(kept.file(kind), getattr(configuration, kind).encode())
     assert load_configuration(kept) == configuration
     assert kept.file("sds").stat().st_mode & 0o077 == 0

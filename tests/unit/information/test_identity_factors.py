@@ -8,7 +8,7 @@ from identity_world import CHEAP
 from limen.core.errors import Invalid
 from limen.core.secret import Secret
 from limen.information.identity import known_browser, recovery, totp
-from limen.information.identity.assurance import Assurance, assess_methods, assess_upstream
+from limen.information.identity.assurance import Assurance, assess_methods
 from limen.information.identity.passwords import (
     LENGTH_MAX,
     PROFILE,
@@ -22,6 +22,7 @@ from limen.information.identity.throttle import (
     code_charges,
     password_charges,
 )
+from limen.information.identity.upstream_assurance import assess_upstream
 
 
 @pytest.mark.parametrize(

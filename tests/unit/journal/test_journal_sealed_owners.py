@@ -11,7 +11,7 @@ from limen.journal.owners import ABOUT, decision_owner, event_owners, inputs_own
 
 ADA, GRACE = 'User::"ada"', 'User::"grace"'
 NOBODY = frozenset(
-    {"secret", "gateway", "bundle", "group", "journal", "shadow", "rollout", "policy", "audit"}
+    {"signing_key", "secret", "gateway", "bundle", "group", "journal", "shadow", "rollout", "policy", "audit"}
 )
 """First words of kinds that are about no person: what they say is the actor's."""
 

@@ -14,10 +14,12 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
+from limen.administrator.active import ActiveBundle
 from limen.administrator.recording import Recorder
 from limen.core.decision import AccessRequest, Code, Explanation, Facts, Network
 from limen.core.errors import Invalid, LimenError
-from limen.core.ids import Instant, new_decision_id
+from limen.core.ids import Instant, new_decision_id, new_id
+from limen.core.record import EventRecord
 from limen.core.tokens import TOKEN_LENGTH_MAX, token_hash, verify_token
 from limen.enforcement.check.answer import Answer
 from limen.enforcement.check.asked import Asked
@@ -26,14 +28,18 @@ from limen.enforcement.check.case import AskControl, Case, Opening, Outage, Outc
 from limen.enforcement.check.credentials import read_credentials
 from limen.enforcement.check.modes import let_in
 from limen.enforcement.check.parts import CheckParts
-from limen.enforcement.check.places import ServicePlace, is_unsafe
+from limen.enforcement.check.proofs import Proofs
 from limen.enforcement.check.refusals import OUTAGE, Refusals
+from limen.enforcement.check.refused import (
+    is_browser_at_service,
+    is_stream,
+    may_be_asked_for,
+    refused_leashed,
+    refused_without_policy,
+)
 from limen.enforcement.check.request import (
-    FETCH_SITE,
     HOST,
-    ORIGIN,
     PEER,
-    UPGRADE,
     BadRequest,
     CheckRequest,
     Misdirected,
@@ -59,6 +65,7 @@ class Check:
         self._view = BundleView(parts.replica)
         self._recorder = Recorder(parts.journal, parts.node, parts.inputs_of, point=POINT)
         self._verdicts = Verdicts(parts, self._recorder, self._refusals, self._view)
+        self._proofs = Proofs(parts.clock, self._unproven)
         self._networks: dict[bytes | None, Network] = {}
         self._last_outage = ""
 
@@ -132,11 +139,17 @@ class Check:
         seat = self._seat(asked, at, asked_control)
         if isinstance(seat, AskControl):
             return seat
-        if seat is None or (leashed and _is_browser_at_service(asked)):
+        if seat is None or (leashed and is_browser_at_service(asked, seat)):
             return self._stranger(asked, at, started_ns, leashed)
         case = Case(asked, _question(asked, at, seat), seat, started_ns)
-        refused = _refused_leashed(asked) if leashed else _refused_without_policy(asked)
-        facts = None if refused else self._facts(case.question, asked, seat)
+        if seat.machine is not None and self._proofs.failure(asked, seat):
+            return self._verdicts.unproven(case, seat.machine)
+        return self._decide(case, seat, active, leashed)
+
+    def _decide(self, case: Case, seat: Seat, active: ActiveBundle, leashed: bool) -> Outcome:
+        """Answer whoever has a session."""
+        refused = refused_leashed(case.asked) if leashed else refused_without_policy(case.asked)
+        facts = None if refused else self._facts(case.question, case.asked, seat)
         if facts is None:
             return self._verdicts.refused(case, refused or Code.NO_RESOURCE)
         decision = self._parts.engine.decide(case.question, facts, active.policies)
@@ -168,7 +181,7 @@ class Check:
         """Answer a public path."""
         self._demand_fresh(asked)
         case = Case(asked, _question(asked, at, None), None, started_ns)
-        if _is_stream(asked.request) and not (leashed and _may_be_asked_for(asked)):
+        if is_stream(asked.request) and not (leashed and may_be_asked_for(asked)):
             return self._verdicts.refused(case, Code.STREAM_REFUSED)
         return self._verdicts.public(case, leashed=leashed)
 
@@ -179,7 +192,7 @@ class Check:
             stage = let_in(case)
             if stage is not None:
                 self._demand_fresh(asked)
-                refused = _refused_leashed(asked) if leashed else _refused_without_policy(asked)
+                refused = refused_leashed(asked) if leashed else refused_without_policy(asked)
                 if refused is None and self._replica.closure(case.question.resource) is not None:
                     return self._verdicts.stranger(case, stage, leashed=leashed)
                 return self._verdicts.refused(case, refused or Code.NO_RESOURCE)
@@ -197,10 +210,13 @@ class Check:
 
     def _seat(self, asked: Asked, at: Instant, asked_control: bool) -> Seat | AskControl | None:
         """Return the session of the request's token; or that control must be asked (laws F4, C3)."""
-        token, kind = asked.credentials.token, asked.credentials.kind
+        token, kind, place = asked.credentials.token, asked.credentials.kind, asked.place
         if token is None or len(token) > TOKEN_LENGTH_MAX or not token.isascii():
-            return None
-        seat = self._seats.find(token_hash(token), app=asked.place.session_app, kind=kind, at=at)
+            certificate = asked.credentials.certificate
+            if token is not None or certificate is None:
+                return None
+            return self._seats.find_certificate(certificate, at)
+        seat = self._seats.find(token_hash(token), app=place.session_app, kind=kind, at=at, door=place.name)
         if seat is not None or asked_control:
             return seat
         try:
@@ -226,6 +242,22 @@ class Check:
             seq=replica.seq,
         )
 
+    def _unproven(self, workload: str, why: str, asked: Asked) -> None:
+        """Record, once in a while, that somebody uses a token whose key or certificate they lack."""
+        fact = self._replica.workload(workload)
+        self._parts.journal.append(
+            EventRecord(
+                id=new_id("evt"),
+                at=self._parts.clock.now(),
+                node=self._parts.node,
+                kind="workload.proof_failed",
+                actor=f"workload:{workload}",
+                target=workload,
+                ip=asked.network.ip,
+                data={"why": why, "host": asked.authority.host, "owner": "" if fact is None else fact.owner},
+            )
+        )
+
     def _unreadable(self, request: CheckRequest, error: BadRequest | Misdirected) -> Reply:
         status, kind = (400, "bad_request") if isinstance(error, BadRequest) else (421, "misdirected")
         try:
@@ -249,56 +281,9 @@ def _question(asked: Asked, at: Instant, seat: Seat | None) -> AccessRequest:
         subject=None if seat is None else seat.ref,
         action=asked.match.action,
         resource=asked.match.resource,
-        session_id=None if seat is None else seat.session.id,
+        session_id=None if seat is None else seat.session_id,
         method=asked.request.method,
         host=asked.authority.host,
         path=asked.target.path,
         ip=asked.network.ip,
     )
-
-
-def _refused_without_policy(asked: Asked) -> Code | None:
-    """Return why a request is refused whatever policies say."""
-    if _is_stream(asked.request):
-        return Code.STREAM_REFUSED
-    if is_unsafe(asked.request.method) and _comes_from_elsewhere(asked):
-        return Code.CROSS_APP
-    return None
-
-
-def _refused_leashed(asked: Asked) -> Code | None:
-    """The same for a request that the leash holds. A handshake is a GET, and yet as good as a write."""
-    stream = _is_stream(asked.request)
-    if stream and not _may_be_asked_for(asked):
-        return Code.STREAM_REFUSED
-    if (stream or is_unsafe(asked.request.method)) and _comes_from_elsewhere(asked):
-        return Code.CROSS_APP
-    return None
-
-
-def _is_browser_at_service(asked: Asked) -> bool:
-    """Say whether a cookie came to a service: what a browser sends by itself opens no tunnel."""
-    return asked.credentials.kind != "token" and isinstance(asked.place, ServicePlace)
-
-
-def _may_be_asked_for(asked: Asked) -> bool:
-    """Say whether this kind of stream is open here: CONNECT to services, listed upgrades to apps."""
-    if asked.request.method == "CONNECT":
-        return isinstance(asked.place, ServicePlace)
-    return asked.request.headers.get(UPGRADE, b"").decode("latin-1").lower() in asked.place.upgrades
-
-
-def _is_stream(request: CheckRequest) -> bool:
-    return UPGRADE in request.headers or request.method == "CONNECT"
-
-
-def _comes_from_elsewhere(asked: Asked) -> bool:
-    """Say whether a page of another origin sent this: apps of one domain are same-site to each other.
-
-    Source: Fetch metadata (W3C), RFC 6454. A request with neither header is no browser's.
-    """
-    headers = asked.request.headers
-    origin = headers.get(ORIGIN)
-    if origin is not None:
-        return not asked.place.is_own_or_trusted(origin.decode("latin-1"), asked.authority.port)
-    return headers.get(FETCH_SITE, b"none") not in (b"same-origin", b"none")

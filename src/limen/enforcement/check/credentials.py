@@ -7,14 +7,25 @@ from typing import Literal
 
 import msgspec
 
+from limen.core.errors import Invalid
 from limen.core.tokens import TOKEN_LENGTH_MAX
 from limen.enforcement.check.request import (
     AUTHORIZATION,
+    CERTIFICATE,
     COOKIE,
+    DPOP,
     FIRST_COOKIE,
     LIMEN_TOKEN,
     BadRequest,
     CheckRequest,
+)
+from limen.information.identity.svid import (
+    CERTIFICATE_ENDS,
+    CERTIFICATE_SHA256,
+    CERTIFICATE_STARTS,
+    CERTIFICATE_URIS,
+    ClientCertificate,
+    parse_certificate,
 )
 
 SESSION_COOKIE = "__Host-limen"
@@ -40,6 +51,9 @@ class Credentials(msgspec.Struct, frozen=True):
         authorization_is_ours: the Authorization header holds a Limen token.
         flow, cured: values of the sign-in cookies.
         warned: whom this browser has shown today's warning of this app.
+        dpop: the token came by the scheme of tokens that are bound to a key (RFC 9449 section 7.1).
+        proof: the `DPoP` header that came with the token.
+        certificate: the client's, of a connection to the port for machines.
     """
 
     token: str | None = None
@@ -49,6 +63,9 @@ class Credentials(msgspec.Struct, frozen=True):
     flow: str = ""
     cured: str = ""
     warned: str = ""
+    dpop: bool = False
+    proof: str = ""
+    certificate: ClientCertificate | None = None
 
 
 NOTHING = Credentials()
@@ -59,6 +76,9 @@ def read_credentials(request: CheckRequest) -> Credentials:
 
     Two session cookies are none: a browser holds one `__Host-` cookie of a name, so the other was put
     there by somebody else, and guessing which is whose is how sessions get swapped.
+
+    Where the connection shows a client certificate no cookie opens anything: machines have none, and a page
+    must not ride on a person's.
 
     Raises:
         BadRequest: two `Cookie` headers.
@@ -71,12 +91,33 @@ def read_credentials(request: CheckRequest) -> Credentials:
         if headers.get(FIRST_COOKIE, raw_cookie) != raw_cookie:  # RFC 6265 section 5.4 allows one header
             raise BadRequest("More than one Cookie header was sent.", remedy="Send one Cookie header.")
         found = _read_cookie(raw_cookie) if _OURS in raw_cookie else NOTHING
+    if CERTIFICATE in headers:
+        found = msgspec.structs.replace(found, token=None, certificate=_read_certificate(request))
     if AUTHORIZATION not in headers and LIMEN_TOKEN not in headers:
         return found
     client, ours = _client_token(request)
     if client is None:
         return msgspec.structs.replace(found, authorization_is_ours=ours) if ours else found
-    return msgspec.structs.replace(found, token=client, kind="token", authorization_is_ours=ours)
+    dpop = request.header(AUTHORIZATION)[:5].lower() == "dpop "
+    return msgspec.structs.replace(
+        found,
+        token=client,
+        kind="token",
+        authorization_is_ours=ours,
+        dpop=dpop,
+        proof=request.header(DPOP),
+    )
+
+
+def _read_certificate(request: CheckRequest) -> ClientCertificate:
+    names = (CERTIFICATE_URIS, CERTIFICATE_SHA256, CERTIFICATE_STARTS, CERTIFICATE_ENDS)
+    try:
+        found = parse_certificate({name: request.header(name.encode()) for name in names})
+    except Invalid as error:
+        raise BadRequest(error.message, remedy=error.remedy) from None
+    if found is None:
+        raise BadRequest("Envoy noted a certificate without its hash.", remedy="Call again.")
+    return found
 
 
 def _read_cookie(raw: bytes) -> Credentials:
@@ -114,7 +155,7 @@ def _from_authorization(value: str) -> str | None:
         return None
     scheme, _, rest = value.partition(" ")
     rest = rest.strip()
-    if scheme.lower() == "bearer":
+    if scheme.lower() in ("bearer", "dpop"):
         text = rest
     elif scheme.lower() == "basic":
         try:

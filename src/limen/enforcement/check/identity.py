@@ -8,9 +8,10 @@ Law:
 import base64
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from limen.core.catalogue import AppConfig
-from limen.core.changes import PersonFact
+from limen.core.changes import PersonFact, WorkloadFact
 from limen.core.errors import Unavailable
 from limen.core.secret import Secret
 from limen.enforcement.check.answer import Header
@@ -62,9 +63,21 @@ def going_on(identity: tuple[Header, ...], removed: str, credentials: Credential
             identity = (*identity, ("cookie", credentials.cookie))
         else:
             removed += ",cookie"
+    if credentials.dpop:
+        removed += ",dpop"
     if credentials.authorization_is_ours and not any(name == "authorization" for name, _ in identity):
         removed += ",authorization"
     return (*identity, (REMOVE, removed))
+
+
+def machine_identity(workload: WorkloadFact) -> PersonFact:
+    """Return how an app that knows people is told of a machine: by a name that no person can have."""
+    return PersonFact(id=f"workload:{workload.id}", name=workload.id, email="", groups=workload.groups)
+
+
+def machine_claims(workload: WorkloadFact) -> dict[str, Any]:
+    """Return what the assertion says besides: that it is of a machine, and who answers for it."""
+    return {"kind": "workload", "owner": workload.owner}
 
 
 def removals(app: AppConfig, identity: tuple[Header, ...]) -> str:

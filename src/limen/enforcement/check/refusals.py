@@ -16,6 +16,7 @@ from limen.enforcement.check.places import ServicePlace
 from limen.enforcement.check.ports import Pages
 from limen.enforcement.check.request import FETCH_MODE, ORIGIN, CheckRequest, is_navigation
 from limen.enforcement.check.sentences import CODE_SENTENCES, LIMIT_SENTENCES
+from limen.information.identity.dpop import ALGORITHMS
 
 FLOW_COOKIE_MAX_AGE_S = 600
 RETRY_AFTER_S = 5
@@ -93,6 +94,20 @@ class Refusals:
         return problem(
             401, "INSUFFICIENT_USER_AUTHENTICATION", "Prove more", sentence, headers=headers, more=more
         )
+
+    def unproven(self, asked: Asked, decision_id: str, *, by_key: bool) -> Answer:
+        """Say that a token needs its proof (RFC 9449 section 7.1) or its certificate (RFC 8705 section 3).
+
+        What exactly is wrong with it is for the operator alone.
+        """
+        realm = f'realm="{asked.place.name}"'
+        challenge = f'Bearer {realm}, error="invalid_token"'
+        if by_key:
+            challenge = f'DPoP {realm}, error="invalid_dpop_proof", algs="{" ".join(ALGORITHMS)}"'
+        headers = (("www-authenticate", challenge), (DECISION_ID, decision_id))
+        detail = CODE_SENTENCES[Code.PROOF_FAILED]
+        more = {"decision_id": decision_id}
+        return problem(401, Code.PROOF_FAILED, "Prove your key", detail, headers=headers, more=more)
 
     def denied(
         self,

@@ -15,6 +15,7 @@ CODE_SENTENCES: Mapping[Code, str] = {
     Code.SUBJECT_EXPIRED: "Your account has expired.",
     Code.QUARANTINED: "Your account is quarantined until somebody has looked at it.",
     Code.GROUPS_UNKNOWN: "Your identity provider did not say which groups you are in.",
+    Code.PROOF_FAILED: "This token is bound to a key or a certificate, which this request does not prove.",
     Code.CROSS_APP: "Another site tried to send this in your name.",
     Code.STREAM_REFUSED: "This kind of live connection is not open here.",
 }

@@ -4,6 +4,7 @@ import msgspec
 
 from limen.administrator.recording import Entry, Recorder
 from limen.administrator.rollout import let_through_entry
+from limen.core.changes import WorkloadSessionFact
 from limen.core.decision import ENGINE_CODES, Code, Decision, Explanation, Facts, Verdict
 from limen.core.ids import BundleId, Instant
 from limen.core.rollout import Mode, Stage
@@ -16,6 +17,8 @@ from limen.enforcement.check.identity import (
     DECISION_ID,
     going_on,
     identity_headers,
+    machine_claims,
+    machine_identity,
     removals,
 )
 from limen.enforcement.check.modes import (
@@ -70,7 +73,8 @@ class Verdicts:
         entry = self._entry(case, pending.decision, pending.facts, explanation)
         remedies = () if explanation is None else cured_by_signing_in(explanation)
         # The same cure twice in a row is a page, not a loop.
-        if remedies and case.asked.credentials.cured != cure(remedies)[0]:
+        machine = case.seat is not None and case.seat.machine is not None
+        if remedies and not machine and case.asked.credentials.cured != cure(remedies)[0]:
             answer = self._refusals.step_up(case.asked, case.question.id, remedies)
             return Reply(answer, "step_up", entry)
         return Reply(self._denial(case, code, explanation), "deny", entry)
@@ -100,6 +104,12 @@ class Verdicts:
         """Deny what no policy may allow."""
         decision = Decision(Verdict.DENY, code, bundle=self._bundle_id())
         return Reply(self._denial(case, code, None), "deny", self._entry(case, decision))
+
+    def unproven(self, case: Case, machine: WorkloadSessionFact) -> Reply:
+        """Deny whoever brings a token without the key or the certificate that it is bound to."""
+        decision = Decision(Verdict.DENY, Code.PROOF_FAILED, bundle=self._bundle_id())
+        answer = self._refusals.unproven(case.asked, case.question.id, by_key=bool(machine.jkt))
+        return Reply(answer, "deny", self._entry(case, decision))
 
     def limited(self, opening: Opening, limit: str) -> Reply:
         """Deny what policies allow, because there are as many streams as `limit` allows."""
@@ -148,7 +158,7 @@ class Verdicts:
             self._identify(case.asked.place, seat, at)
         if at - seat.seen_at >= SEEN_EVERY_S or at < seat.seen_at:
             seat.seen_at = at
-            self._parts.note_seen(seat.session.id, at)
+            self._parts.note_seen(seat.session_id, at)
         changes = going_on(seat.identity, seat.removed, case.asked.credentials)
         answer = Answer(200, ((DECISION_ID, case.question.id), *changes))
         if stage is None:
@@ -157,17 +167,20 @@ class Verdicts:
         return Reply(answer, "would_deny", self._entry(case, decision, facts, explanation, stage))
 
     def _identify(self, place: Place, seat: Seat, at: Instant) -> None:
-        """Write what the app is told of this person, once in a while."""
+        """Write what the app is told of whoever this is, once in a while."""
         if isinstance(place, ServicePlace):  # nobody at the other end reads headers
             seat.removed, seat.identity_until = CREDENTIALS, at + RENEW_S
             return
-        assert seat.person is not None, "nobody is allowed who is not in the directory"
+        machine = seat.workload
+        who = seat.person if machine is None else machine_identity(machine)
+        assert who is not None, "nobody is allowed who is not in the directory"
         claims = assertion_claims(
-            seat.person, seat.facts, issuer=f"https://{place.auth_host}", audience=place.app.name, at=at
+            who, seat.facts, issuer=f"https://{place.auth_host}", audience=place.app.name, at=at
         )
         secret = self._parts.replica.secret(place.app.identity.basic_secret)
         basic = None if secret is None else self._parts.unseal(secret)
-        seat.identity = identity_headers(place.app, seat.person, self._parts.signer.sign(claims), basic)
+        signed = self._parts.signer.sign(claims if machine is None else claims | machine_claims(machine))
+        seat.identity = identity_headers(place.app, who, signed, basic)
         seat.removed = removals(place.app, seat.identity)
         seat.identity_until = at + RENEW_S
 

@@ -11,7 +11,8 @@ from limen.core.errors import Unavailable
 
 TIMEOUT_S = 2.0
 _SUBSCRIPTIONS = (
-    r"(\.lds|\.cds|rds\.apps|sds\.certificate|cluster\.check|cluster\.leash)\.(version_text|update_rejected)$"
+    r"(\.lds|\.cds|http\.apps\.rds\.apps|sds\.certificate|sds\.machines|cluster\.check|cluster\.leash)"
+    r"\.(version_text|update_rejected)$"
 )
 _NUMBER = re.compile(r"\d+\Z")
 
@@ -28,6 +29,7 @@ STATS = {
     "cds": "cluster_manager.cds",
     "rds": "http.apps.rds.apps",
     "sds": "sds.certificate",
+    "sds_machines": "sds.machines",
     "eds_check": "cluster.check",
     "eds_leash": "cluster.leash",
 }
@@ -79,7 +81,7 @@ class EnvoyAdmin:
 
     async def active_requests(self) -> int:
         """Return how many requests are on their way."""
-        stats = await self.stats(r"^http\.(apps|auth)\.downstream_rq_active$")
+        stats = await self.stats(r"^http\.(machines_)?(apps|auth)\.downstream_rq_active$")
         return sum(int(value) for value in stats.values() if _NUMBER.match(value))
 
     async def stats(self, pattern: str) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """Bootstrap, certificate, and the static whole that is validated: the parts that apps do not touch."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from limen.core.identity_config import SpiffeConfig
 from limen.enforcement.envoy.fixed_clusters import fixed_clusters
 from limen.enforcement.envoy.headers import RE2_PROGRAM_MAX
 from limen.enforcement.envoy.settings import EnvoySettings
-from limen.enforcement.envoy.typed import CERTIFICATE, typed, watched
+from limen.enforcement.envoy.typed import CERTIFICATE, MACHINES, typed, watched
 
 RUNTIME = {"re2.max_program_size.error_level": RE2_PROGRAM_MAX}
 
@@ -25,7 +27,7 @@ def render_bootstrap(settings: EnvoySettings) -> dict[str, Any]:
     }
 
 
-def render_validation(settings: EnvoySettings, listener: Any, routes: Any, clusters: Any) -> dict[str, Any]:
+def render_validation(settings: EnvoySettings, listeners: Any, routes: Any, clusters: Any) -> dict[str, Any]:
     """Return one static configuration of all parts, which `envoy --mode validate` reads whole.
 
     (Validation does not look into files that Envoy would watch.)
@@ -34,7 +36,7 @@ def render_validation(settings: EnvoySettings, listener: Any, routes: Any, clust
     del bootstrap["dynamic_resources"]
     bare = {key: value for key, value in routes.items() if key != "@type"}
     static = {
-        "listeners": [_without_type(_inlined(listener, bare))],
+        "listeners": [_without_type(_inlined(listener, bare)) for listener in listeners],
         "clusters": [_without_type(cluster) for cluster in (*fixed_clusters(settings), *clusters)],
     }
     return {**bootstrap, "static_resources": static}
@@ -44,6 +46,20 @@ def render_secret(cert_pem: str, key_pem: str) -> dict[str, Any]:
     """Return the certificate that both filter chains show (SDS)."""
     pair = {"certificate_chain": {"inline_string": cert_pem}, "private_key": {"inline_string": key_pem}}
     return typed("Secret", name=CERTIFICATE, tls_certificate=pair)
+
+
+def render_trust(domains: Iterable[SpiffeConfig]) -> dict[str, Any]:
+    """Return what may have signed the certificates of machines (SDS): each trust domain its own, no other.
+
+    With all authorities in one pool, that of one domain could sign for another.
+    """
+    trusted = [
+        {"name": domain.trust_domain, "trust_bundle": {"inline_string": domain.bundle_pem}}
+        for domain in sorted(domains, key=lambda domain: domain.trust_domain)
+    ]
+    validator = typed("SpiffeValidator", trust_domains=trusted)
+    config = {"name": "envoy.tls.cert_validator.spiffe", "typed_config": validator}
+    return typed("Secret", name=MACHINES, validation_context={"custom_validator_config": config})
 
 
 def _inlined(listener: dict[str, Any], routes: dict[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,14 @@ from limen.core.catalogue import Catalogue
 from limen.core.secret import Secret
 from limen.enforcement.certificates import Pair
 from limen.enforcement.envoy.clusters import render_clusters
-from limen.enforcement.envoy.config import render_bootstrap, render_secret, render_validation
+from limen.enforcement.envoy.config import (
+    render_bootstrap,
+    render_secret,
+    render_trust,
+    render_validation,
+)
 from limen.enforcement.envoy.fixed_clusters import control_identity, control_roots, endpoints_of
-from limen.enforcement.envoy.listener import render_listener
+from limen.enforcement.envoy.listener import render_listeners
 from limen.enforcement.envoy.routes import render_routes
 from limen.enforcement.envoy.settings import CHECK_CLUSTER, LEASH_CLUSTER, EnvoySettings
 
@@ -31,13 +36,14 @@ class Discovery(msgspec.Struct, frozen=True):
 
 
 class Configuration(msgspec.Struct, frozen=True):
-    """Everything of one catalogue. `sds` holds a private key."""
+    """Everything of one catalogue. `sds` holds a private key; `sds_machines` is empty without machines."""
 
     bootstrap: dict[str, Any]
     lds: Discovery
     cds: Discovery
     rds: Discovery
     sds: Discovery
+    sds_machines: Discovery
 
     def __repr__(self) -> str:
         return f"Configuration({self.version})"
@@ -45,7 +51,7 @@ class Configuration(msgspec.Struct, frozen=True):
     @property
     def version(self) -> str:
         """One short name for the whole, as shown in the status."""
-        parts = (self.lds, self.cds, self.rds, self.sds)
+        parts = (self.lds, self.cds, self.rds, self.sds, self.sds_machines)
         return _version([part.version for part in parts])
 
     def encode_bootstrap(self) -> bytes:
@@ -55,18 +61,20 @@ class Configuration(msgspec.Struct, frozen=True):
     def validation(self, settings: EnvoySettings) -> bytes:
         """Return the static whole that `envoy --mode validate` reads."""
         return msgspec.json.encode(
-            render_validation(settings, self.lds.resources[0], self.rds.resources[0], self.cds.resources)
+            render_validation(settings, self.lds.resources, self.rds.resources[0], self.cds.resources)
         )
 
 
 def render_configuration(catalogue: Catalogue, pair: Pair, settings: EnvoySettings) -> Configuration:
     """Return the configuration of a catalogue. Equal inputs give equal versions."""
+    trusted = catalogue.sources.machines.spiffe
     return Configuration(
         bootstrap=render_bootstrap(settings),
-        lds=discovery([render_listener(catalogue, settings)]),
+        lds=discovery(render_listeners(catalogue, settings)),
         cds=discovery(render_clusters(catalogue, settings)),
         rds=discovery([render_routes(catalogue, settings)]),
         sds=discovery([render_secret(pair.cert_pem, pair.key_pem.reveal())]),
+        sds_machines=discovery([render_trust(trusted)] if trusted else []),
     )
 
 
@@ -90,8 +98,12 @@ def load_configuration(settings: EnvoySettings) -> Configuration | None:
     """Return what was installed last, or None where nothing whole is left."""
     found: dict[str, Discovery] = {}
     try:
-        for kind in ("lds", "cds", "rds", "sds"):
-            content = msgspec.json.decode(settings.file(kind).read_bytes())
+        for kind in ("lds", "cds", "rds", "sds", "sds_machines"):
+            path = settings.file(kind)
+            if kind == "sds_machines" and not path.exists():  # of a release that knew no machines
+                found[kind] = discovery([])
+                continue
+            content = msgspec.json.decode(path.read_bytes())
             found[kind] = Discovery(content["version_info"], tuple(content["resources"]))
     except (OSError, msgspec.DecodeError, KeyError, TypeError):
         return None

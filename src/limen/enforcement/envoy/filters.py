@@ -22,9 +22,12 @@ HELD_BODY_MIN_BYTES = 256 * 1024
 buffer; if that is more than half of the limit, Envoy 1.40 never reads on (measured at 100 kB)."""
 
 
-def render_filters(settings: EnvoySettings, *, apps: bool) -> list[dict[str, Any]]:
-    """Return the filters of a chain, in order. That of the sign-in host decides nothing."""
-    note = typed("HeaderMutation", mutations=note_mutations())
+def render_filters(settings: EnvoySettings, *, apps: bool, machines: bool = False) -> list[dict[str, Any]]:
+    """Return the filters of a chain, in order. That of the sign-in host decides nothing.
+
+    On the port for machines all of them see the certificate of the connection.
+    """
+    note = typed("HeaderMutation", mutations=note_mutations(machines=machines))
     buffer = typed("Buffer", max_request_bytes=CONTROL_BODY_MAX_BYTES)
     first: list[dict[str, Any]] = [{"name": NOTE_FILTER, "typed_config": note}]
     last: list[dict[str, Any]] = [
@@ -33,8 +36,8 @@ def render_filters(settings: EnvoySettings, *, apps: bool) -> list[dict[str, Any
     ]
     deciding: list[dict[str, Any]] = [
         {"name": CORS_FILTER, "typed_config": typed("Cors")},
-        {"name": CHECK_FILTER, "typed_config": _check(settings)},
-        {"name": LEASH_FILTER, "typed_config": _leash(settings), "disabled": True},
+        {"name": CHECK_FILTER, "typed_config": _check(settings, machines)},
+        {"name": LEASH_FILTER, "typed_config": _leash(settings, machines), "disabled": True},
     ]
     return first + (deciding if apps else []) + last
 
@@ -55,7 +58,7 @@ def buffered(limit_bytes: int) -> dict[str, Any]:
     return {BUFFER_FILTER: typed("BufferPerRoute", buffer={"max_request_bytes": limit})}
 
 
-def _check(settings: EnvoySettings) -> dict[str, Any]:
+def _check(settings: EnvoySettings, machines: bool) -> dict[str, Any]:
     server = {
         "uri": "http://check.limen.internal",
         "cluster": CHECK_CLUSTER,
@@ -72,12 +75,12 @@ def _check(settings: EnvoySettings) -> dict[str, Any]:
         failure_mode_allow=False,
         status_on_error={"code": "ServiceUnavailable"},
         validate_mutations=True,
-        allowed_headers=seen_by_check(),
+        allowed_headers=seen_by_check(machines=machines),
         stat_prefix="limen",
     )
 
 
-def _leash(settings: EnvoySettings) -> dict[str, Any]:
+def _leash(settings: EnvoySettings, machines: bool) -> dict[str, Any]:
     """One gRPC stream for the life of each live stream. No byte of a body crosses it.
 
     Trailers of answers do: without them the gRPC stream would end with the headers, and with it the hold.
@@ -95,6 +98,6 @@ def _leash(settings: EnvoySettings) -> dict[str, Any]:
         route_cache_action="RETAIN",  # what was decided on is where it goes
         # It sets headers of the app's request; where that goes and how it is asked stay the client's.
         mutation_rules={"disallow_system": True, "disallow_is_error": True},
-        forward_rules={"allowed_headers": seen_by_leash()},
+        forward_rules={"allowed_headers": seen_by_leash(machines=machines)},
         stat_prefix="limen",
     )

@@ -6,6 +6,13 @@ Everything here is exact or a pattern over lower-case names; Envoy has lowered t
 from collections.abc import Iterable
 from typing import Any
 
+from limen.information.identity.svid import (
+    CERTIFICATE_ENDS,
+    CERTIFICATE_SHA256,
+    CERTIFICATE_STARTS,
+    CERTIFICATE_URIS,
+)
+
 PEER = "x-limen-peer"
 """The client's true address, noted by Envoy."""
 
@@ -34,8 +41,16 @@ FOREIGN_NAMES = ("forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip",
                  "x-auth-user", "x-host", "x-http-host-override", "x-forwarded")  # fmt: skip
 """Single names of the same kind; the method overrides would make a read a write behind the decision."""
 
-SEEN_NAMES = ("host", "cookie", "authorization", "accept", "origin", "referer", "user-agent", "content-type",
-              "x-requested-with", "x-request-id", PEER, RAW_TOKEN, FIRST_COOKIE)  # fmt: skip
+CERTIFICATE_NOTES = {
+    CERTIFICATE_URIS: "%DOWNSTREAM_PEER_URI_SAN%",
+    CERTIFICATE_SHA256: "%DOWNSTREAM_PEER_FINGERPRINT_256%",
+    CERTIFICATE_STARTS: "%DOWNSTREAM_PEER_CERT_V_START(%s)%",
+    CERTIFICATE_ENDS: "%DOWNSTREAM_PEER_CERT_V_END(%s)%",
+}
+"""What Envoy notes of the certificate that a machine showed, once it has verified it."""
+
+SEEN_NAMES = ("host", "cookie", "authorization", "dpop", "accept", "origin", "referer", "user-agent",
+              "content-type", "x-requested-with", "x-request-id", PEER, RAW_TOKEN, FIRST_COOKIE)  # fmt: skip
 SEEN_PREFIXES = ("sec-fetch-", "access-control-request-")
 
 LEASH_NAMES = (":method", ":path", ":authority", ":scheme", ":status", "upgrade", HTTP_VERSION)
@@ -89,8 +104,10 @@ def strip_mutations(*, keep_forwarded_for: bool) -> list[dict[str, Any]]:
     return by_pattern + [{"remove": name} for name in FOREIGN_NAMES]
 
 
-def note_mutations() -> dict[str, Any]:
-    """Return the mutations of the first filter: the one truth about where a request came from."""
+def note_mutations(*, machines: bool = False) -> dict[str, Any]:
+    """Return the mutations of the first filter: the one truth about where a request came from, and, on the
+    port for machines, about the certificate of its connection.
+    """
     address = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"
     request = [
         overwrite(PEER, address),
@@ -98,6 +115,8 @@ def note_mutations() -> dict[str, Any]:
         overwrite("x-forwarded-for", address),
         overwrite("x-forwarded-host", "%REQ(:AUTHORITY)%"),
     ]
+    if machines:
+        request += [overwrite(name, value) for name, value in CERTIFICATE_NOTES.items()]
     # Envoy times its calls of the check and tells the client: noise.
     return {
         "request_mutations": request,
@@ -115,17 +134,16 @@ def overwrite(name: str, value: str) -> dict[str, Any]:
     }
 
 
-def seen_by_check() -> dict[str, Any]:
+def seen_by_check(*, machines: bool = False) -> dict[str, Any]:
     """Return the list of request headers that the check receives."""
-    return {
-        "patterns": [{"exact": name} for name in SEEN_NAMES] + [{"prefix": p} for p in SEEN_PREFIXES],
-    }
+    names = (*SEEN_NAMES, *(CERTIFICATE_NOTES if machines else ()))
+    return {"patterns": [{"exact": name} for name in names] + [{"prefix": p} for p in SEEN_PREFIXES]}
 
 
-def seen_by_leash() -> dict[str, Any]:
+def seen_by_leash(*, machines: bool = False) -> dict[str, Any]:
     """Return the list of headers that the leash receives, of requests and of answers."""
     patterns = [{"exact": name} for name in LEASH_NAMES]
-    return {"patterns": [*patterns, *seen_by_check()["patterns"]]}
+    return {"patterns": [*patterns, *seen_by_check(machines=machines)["patterns"]]}
 
 
 def set_for_app() -> dict[str, Any]:

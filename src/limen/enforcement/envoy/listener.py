@@ -1,6 +1,8 @@
-"""The one listener. It names no app (law E1), so no change of apps ends a connection.
+"""The listeners. They name no app (law E1), so no change of apps ends a connection.
 
-Filter chains: `apps` is the filter chain of all app hosts, `auth` that of the sign-in host.
+Filter chains: `apps` is the filter chain of all app hosts, `auth` that of the sign-in host. A second listener
+has the same two for machines that show certificates, where the bundle wants one: browsers never go there,
+so nobody else is asked for a certificate, and nothing of it touches people's connections.
 """
 
 from typing import Any
@@ -25,9 +27,10 @@ from limen.enforcement.envoy.settings import (
     TLS_HANDSHAKE_TIMEOUT_S,
     EnvoySettings,
 )
-from limen.enforcement.envoy.typed import CERTIFICATE, seconds, typed, watched
+from limen.enforcement.envoy.typed import CERTIFICATE, MACHINES, seconds, typed, watched
 
 LISTENER = "limen"
+MACHINE_LISTENER = "limen-machines"
 TLS12_CIPHERS = [
     "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384",
     "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305",
@@ -35,17 +38,27 @@ TLS12_CIPHERS = [
 """Forward secret and authenticated only. Source: RFC 9325 section 4.2."""
 
 
-def render_listener(catalogue: Catalogue, settings: EnvoySettings) -> dict[str, Any]:
-    """Return the one listener (LDS). Law E1: it names no app."""
-    edge = catalogue.edge
+def render_listeners(catalogue: Catalogue, settings: EnvoySettings) -> list[dict[str, Any]]:
+    """Return all listeners (LDS), that of people first."""
+    port = catalogue.sources.machines.port
+    if not catalogue.sources.machines.spiffe or port is None:
+        return [render_listener(catalogue, settings)]
+    return [render_listener(catalogue, settings), render_listener(catalogue, settings, machines_port=port)]
+
+
+def render_listener(
+    catalogue: Catalogue, settings: EnvoySettings, *, machines_port: int | None = None
+) -> dict[str, Any]:
+    """Return one listener: that of everybody, or on a port of its own that of machines with certificates."""
+    edge, machines = catalogue.edge, machines_port is not None
     routes = {key: value for key, value in render_auth_routes(catalogue).items() if key != "@type"}
-    auth = _manager(settings, edge, AUTH_ROUTES, {"route_config": routes}, apps=False)
+    auth = _manager(settings, edge, {"route_config": routes}, apps=False, machines=machines)
     source = {"route_config_name": APPS_ROUTES, "config_source": watched(settings, "rds")}
-    apps = _manager(settings, edge, APPS_ROUTES, {"rds": source}, apps=True)
-    address = {"address": settings.host, "port_value": settings.port}
+    apps = _manager(settings, edge, {"rds": source}, apps=True, machines=machines)
+    address = {"address": settings.host, "port_value": machines_port or settings.port}
     return typed(
         "Listener",
-        name=LISTENER,
+        name=MACHINE_LISTENER if machines else LISTENER,
         address={"socket_address": address},
         enable_reuse_port=False,  # or an orphan would share the port with its successor
         per_connection_buffer_limit_bytes=CONNECTION_BUFFER_BYTES,
@@ -53,11 +66,11 @@ def render_listener(catalogue: Catalogue, settings: EnvoySettings) -> dict[str, 
         listener_filters_timeout=seconds(TLS_HANDSHAKE_TIMEOUT_S),
         filter_chains=[
             {
-                **_chain("auth", settings, edge, auth),
+                **_chain("auth", settings, edge, auth, machines=machines),
                 "filter_chain_match": {"server_names": [catalogue.auth_host]},
             }
         ],
-        default_filter_chain=_chain("apps", settings, edge, apps),
+        default_filter_chain=_chain("apps", settings, edge, apps, machines=machines),
     )
 
 
@@ -67,13 +80,25 @@ def _listener_filters(edge: EdgeConfig) -> list[dict[str, Any]]:
     return [proxy, inspector] if edge.proxy_protocol else [inspector]
 
 
-def _chain(name: str, settings: EnvoySettings, edge: EdgeConfig, manager: dict[str, Any]) -> dict[str, Any]:
-    context = {
+def _chain(
+    name: str, settings: EnvoySettings, edge: EdgeConfig, manager: dict[str, Any], *, machines: bool
+) -> dict[str, Any]:
+    context: dict[str, Any] = {
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "cipher_suites": TLS12_CIPHERS},
         "alpn_protocols": ["h2", "http/1.1"],
         "tls_certificate_sds_secret_configs": [{"name": CERTIFICATE, "sds_config": watched(settings, "sds")}],
     }
-    secure = typed("DownstreamTls", common_tls_context=context)
+    asked: dict[str, Any] = {}
+    if machines:
+        source = {"name": MACHINES, "sds_config": watched(settings, "sds_machines")}
+        context["validation_context_sds_secret_config"] = source
+        # A resumed session would be of a certificate that was verified by roots of another day.
+        asked = {
+            "require_client_certificate": True,
+            "disable_stateless_session_resumption": True,
+            "disable_stateful_session_resumption": True,
+        }
+    secure = typed("DownstreamTls", common_tls_context=context, **asked)
     guard = [_proxies_only(edge)] if edge.proxy_protocol and edge.trusted_proxies else []
     return {
         "name": name,
@@ -100,14 +125,15 @@ def _cidr(text: str) -> dict[str, Any]:
 
 
 def _manager(
-    settings: EnvoySettings, edge: EdgeConfig, name: str, routes: dict[str, Any], *, apps: bool
+    settings: EnvoySettings, edge: EdgeConfig, routes: dict[str, Any], *, apps: bool, machines: bool
 ) -> dict[str, Any]:
+    name = APPS_ROUTES if apps else AUTH_ROUTES
     forwarded = bool(edge.trusted_proxies) and not edge.proxy_protocol
     early = [*strip_mutations(keep_forwarded_for=forwarded), overwrite(HTTP_VERSION, "%PROTOCOL%")]
     strip = typed("EarlyHeaderMutation", mutations=early)
     return typed(
         "ConnectionManager",
-        stat_prefix=name,
+        stat_prefix=f"machines_{name}" if machines else name,
         **routes,
         **_client_address(edge, forwarded=forwarded),
         **_strictness(apps=apps),
@@ -115,7 +141,7 @@ def _manager(
         early_header_mutation_extensions=[
             {"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": strip}
         ],
-        http_filters=render_filters(settings, apps=apps),
+        http_filters=render_filters(settings, apps=apps, machines=machines),
         # Every host says by a route what CONNECT gets there. Refused as an upgrade that no one takes, it
         # would end the client's connection with all that is on it.
         upgrade_configs=[{"upgrade_type": "CONNECT", "enabled": apps}],

@@ -17,6 +17,7 @@ from limen.enforcement.envoy.filters import (
     by_nobody,
 )
 from limen.enforcement.envoy.headers import (
+    CERTIFICATE_NOTES,
     DECISION_ID,
     FIRST_COOKIE,
     HTTP_VERSION,
@@ -37,6 +38,8 @@ API = {"prefix": "/api/"}
 API_BODY_MAX_BYTES = (
     16 * 1024 * 1024
 )  # as control's own bound; not held back, as control reads the token first
+SCIM = {"prefix": "/scim/"}
+SCIM_BODY_MAX_BYTES = 4 * 1024 * 1024  # as control's own bound
 API_SILENCE_S = 120.0  # a plan tells how far it is
 ENCODED_SLASH = r"(?i).*%(2f|5c).*"
 CONTROL_TIMEOUT_S = 30.0
@@ -53,6 +56,7 @@ TRACE = {"name": ":method", "string_match": {"exact": "TRACE"}}
 SAFE_METHODS = "GET|HEAD|OPTIONS"
 NOT_FOR_APPS = (
     PEER, RAW_TOKEN, FIRST_COOKIE, HTTP_VERSION, "x-envoy-external-address", "x-envoy-internal",
+    *CERTIFICATE_NOTES,
 )  # fmt: skip
 REST = {"prefix": "/"}
 KNOWN_LENGTH = {"name": "content-length", "present_match": True}
@@ -75,6 +79,8 @@ def render_auth_routes(catalogue: Catalogue) -> dict[str, Any]:
     own: list[Route] = [
         {"match": {**API, "headers": [_longer_than(API_BODY_MAX_BYTES)]}, **_direct(413)},
         {"match": API, **_to_admin()},
+        {"match": {**SCIM, "headers": [_longer_than(SCIM_BODY_MAX_BYTES)]}, **_direct(413)},
+        {"match": SCIM, **_to_admin()},
         {"match": {**REST, "headers": [_longer_than(CONTROL_BODY_MAX_BYTES)]}, **_direct(413)},
         {"match": REST, **_to_control(), "typed_per_filter_config": buffered(CONTROL_BODY_MAX_BYTES)},
     ]
@@ -217,7 +223,7 @@ def _to_control() -> Route:
 
 
 def _to_admin() -> Route:
-    """The admin API: answers may be long, and come in parts."""
+    """The admin API, and SCIM: answers may be long, and come in parts."""
     route = _to_control()
     route["route"] |= {"timeout": "0s", "idle_timeout": seconds(API_SILENCE_S)}
     return route

@@ -39,7 +39,12 @@ class ConfigurationSwap:
         Raises:
             Refused: it does not accept the configuration.
         """
-        named = {"sds": configuration.sds, **render_endpoints(self._settings), **self._beside()}
+        named = {
+            "sds": configuration.sds,
+            "sds_machines": configuration.sds_machines,
+            **render_endpoints(self._settings),
+            **self._beside(),
+        }
         for name, content in named.items():  # by what is validated, so they have to be there
             if not self._settings.file(name).exists():
                 self.write(name, content)
@@ -61,7 +66,7 @@ class ConfigurationSwap:
 
     def install(self, configuration: Configuration) -> None:
         """Write all files for an Envoy that is not running."""
-        for name in ("sds", "cds", "lds", "rds"):
+        for name in ("sds", "sds_machines", "cds", "lds", "rds"):
             self.write(name, getattr(configuration, name))
         for name, content in {**render_endpoints(self._settings), **self._beside()}.items():
             self.write(name, content)
@@ -76,8 +81,13 @@ class ConfigurationSwap:
             Refused: Envoy did not take a part; the old files are back.
         """
         union = both(old.cds, new.cds)
+        trust = new.sds_machines if new.sds_machines.resources else old.sds_machines
+        if not old.sds_machines.resources:  # the listener that reads it comes after it
+            self.write("sds_machines", new.sds_machines)
+            trust = old.sds_machines
         steps = (
             ("sds", old.sds, new.sds),
+            ("sds_machines", old.sds_machines, trust),
             ("cds", old.cds, union),
             ("lds", old.lds, new.lds),
             ("rds", old.rds, new.rds),
@@ -94,6 +104,8 @@ class ConfigurationSwap:
                 for earlier, content in reversed(done):
                     self.write(earlier, content)
                 raise
+        if not new.sds_machines.resources:  # and goes before it
+            self.write("sds_machines", new.sds_machines)
         return tuple(dict.fromkeys(name for name, _ in done))
 
     async def move(self) -> None:

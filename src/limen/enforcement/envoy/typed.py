@@ -7,6 +7,9 @@ from limen.enforcement.envoy.settings import EnvoySettings
 CERTIFICATE = "certificate"
 """The name of the pair that the gateway shows."""
 
+MACHINES = "machines"
+"""The name of what may have signed the certificates that machines show."""
+
 _EXTENSIONS = "envoy.extensions."
 
 TYPES = {
@@ -36,6 +39,7 @@ TYPES = {
     "RouteConfiguration": "envoy.config.route.v3.RouteConfiguration",
     "Router": _EXTENSIONS + "filters.http.router.v3.Router",
     "Secret": _EXTENSIONS + "transport_sockets.tls.v3.Secret",
+    "SpiffeValidator": _EXTENSIONS + "transport_sockets.tls.v3.SPIFFECertValidatorConfig",
     "StdoutLog": _EXTENSIONS + "access_loggers.stream.v3.StdoutAccessLog",
     "TlsInspector": _EXTENSIONS + "filters.listener.tls_inspector.v3.TlsInspector",
     "UpstreamTls": _EXTENSIONS + "transport_sockets.tls.v3.UpstreamTlsContext",

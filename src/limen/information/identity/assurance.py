@@ -1,10 +1,10 @@
 """From methods to the authenticator assurance level.
 
-Source: NIST SP 800-63B-4, sections 2 and 3. AAL3 needs a hardware key with attestation, which is not
-asked for yet, so nothing here gives 3.
+Source: NIST SP 800-63B-4, sections 2 and 3. AAL3 needs a key that is proven to stay in hardware (2.3.1): a
+passkey alone never gives 3, whatever it says of itself.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import msgspec
 
@@ -12,7 +12,13 @@ PASSWORD = "password"  # noqa: S105 - a method's name
 TOTP = "totp"
 RECOVERY = "recovery"
 PASSKEY = "passkey"
+HARDWARE = "hardware-key"
+"""Beside `passkey`: its model was proven at registration, and is one whose keys cannot leave it."""
 OIDC_PREFIX = "oidc:"
+SAML_PREFIX = "saml:"
+PROVIDERS = (OIDC_PREFIX, SAML_PREFIX)
+UPSTREAM = "upstream"
+"""What a provider's method, `oidc:corp`, is in the table: which one it was does not matter there."""
 
 
 class Assurance(msgspec.Struct, frozen=True, order=True):
@@ -22,45 +28,29 @@ class Assurance(msgspec.Struct, frozen=True, order=True):
     phishing_resistant: bool = False
 
 
-FIRST_FACTORS = frozenset({PASSWORD, OIDC_PREFIX})
+FIRST_FACTORS = frozenset({PASSWORD, UPSTREAM})
 SECOND_FACTORS = frozenset({TOTP, RECOVERY})  # SP 800-63B 3.1.2 (look-up secrets), 3.1.4 (OTP)
 
 ASSURANCE: tuple[tuple[frozenset[str], Assurance], ...] = (
+    (frozenset({PASSKEY, HARDWARE}), Assurance(3, phishing_resistant=True)),
     # User-verifying passkeys are multi-factor and bound to the origin (SP 800-63B 3.1.7, 3.2.5).
     (frozenset({PASSKEY}), Assurance(2, phishing_resistant=True)),
     (frozenset({PASSWORD, TOTP}), Assurance(2)),
     (frozenset({PASSWORD, RECOVERY}), Assurance(2)),
-    (frozenset({OIDC_PREFIX, TOTP}), Assurance(2)),
-    (frozenset({OIDC_PREFIX, RECOVERY}), Assurance(2)),
+    (frozenset({UPSTREAM, TOTP}), Assurance(2)),
+    (frozenset({UPSTREAM, RECOVERY}), Assurance(2)),
     (frozenset({PASSWORD}), Assurance(1)),
-    (frozenset({OIDC_PREFIX}), Assurance(1)),
+    (frozenset({UPSTREAM}), Assurance(1)),
 )
 """First row whose methods are all there decides. No row: nothing was proven."""
-
-UPSTREAM_AMR: Mapping[str, Assurance] = {
-    "mfa": Assurance(2),  # RFC 8176 section 2
-}
-UPSTREAM_ACR: Mapping[str, Assurance] = {
-    "phr": Assurance(2, phishing_resistant=True),  # OpenID EAP ACR Values 1.0, section 2
-    "phrh": Assurance(2, phishing_resistant=True),
-    "http://schemas.openid.net/pape/policies/2007/06/multi-factor": Assurance(2),
-    "https://refeds.org/profile/mfa": Assurance(2),
-}
 
 
 def assess_methods(methods: Iterable[str], upstream: Assurance | None = None) -> Assurance:
     """Return what these methods prove together, at least what the upstream provider vouches for."""
-    kinds = {OIDC_PREFIX if method.startswith(OIDC_PREFIX) else method for method in methods}
+    kinds = {UPSTREAM if method.startswith(PROVIDERS) else method for method in methods}
     own = next((worth for needed, worth in ASSURANCE if needed <= kinds), Assurance())
     if upstream is None:
         return own
     return Assurance(
         max(own.aal, upstream.aal), phishing_resistant=own.phishing_resistant or upstream.phishing_resistant
     )
-
-
-def assess_upstream(amr: Iterable[str], acr: str) -> Assurance:
-    """Return what an upstream provider's own claims are worth: AAL1 unless a table row says more."""
-    found = [UPSTREAM_AMR[value] for value in amr if value in UPSTREAM_AMR]
-    found += [UPSTREAM_ACR[acr]] if acr in UPSTREAM_ACR else []
-    return max(found, default=Assurance(1))

@@ -3,8 +3,11 @@
 Laws:
     Q1 asymmetric only. `none` and HMAC are never believed, whatever a header or a key says.
     Q2 one key per name. What is signed names its key, or there is one; no set names a key twice.
-    Q3 bounded. A key that is not known makes one fetch, and then none for `REFETCH_AFTER_S`: rubbish costs
-       the provider nothing.
+    Q3 bounded. A key that is not known, or a signature that does not hold, makes one fetch, and then none for
+       `REFETCH_AFTER_S`: rubbish costs the provider nothing.
+    Q4 the newest set wins. Of fetches that overlap, an answer that was asked for earlier never replaces one
+       that was asked for later: a slow answer does not bring a withdrawn key back.
+    Q5 a key signs by its own algorithm. Where it names one, no other counts; RSA keys have 2048 bits or more.
 """
 
 import base64
@@ -16,7 +19,7 @@ from typing import Any
 import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import Key, KeySet, RSAKey
 
 from limen.core.errors import LimenError, Unavailable
 from limen.core.ids import Instant
@@ -25,8 +28,12 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "EdDSA")
 KEYS_S = 3600.0  # keys are read again after this
 STALE_S = 86_400.0  # keys of a provider that does not answer are believed this long
 REFETCH_AFTER_S = 60.0
+DOWN_S = 5.0  # a provider whose keys could not be had is not asked again at once
+WAIT_S = 3.0  # how long one thread waits for the fetch of another
+RSA_BITS_MIN = 2048  # RFC 7518 section 3.3
 KEYS_MAX = 64
 TOKEN_LENGTH_MAX = 1_000_000  # characters; group claims are long
+_UNKNOWN_KEY = "it names a key that its issuer does not have"
 
 
 class TokenInvalid(LimenError):
@@ -46,8 +53,11 @@ class KeyRing:
         self._fetch = fetch
         self._keys: KeySet | None = None
         self._fetched_at = float("-inf")
-        self._tried_at = float("-inf")
-        self._lock = threading.Lock()
+        self._tried: dict[str, Instant] = {}
+        self._asked = 0
+        self._answered = 0
+        self._under_way = 0
+        self._lock = threading.Condition()
 
     def verify(
         self, token: str, now: Instant, *, algorithms: Sequence[str] = ALGORITHMS, types: Sequence[str] = ()
@@ -74,50 +84,93 @@ class KeyRing:
         kid = header.get("kid")
         keys = self._known(kid, now)
         try:
-            return jwt.decode(token, keys, algorithms=list(algorithms))
-        except (JoseError, ValueError, RecursionError) as error:
-            if kid is None and self._may_fetch(now, REFETCH_AFTER_S):
-                return self._again(token, now, algorithms)
-            raise TokenInvalid("its signature does not hold") from error
-
-    def _again(self, token: str, now: Instant, algorithms: Sequence[str]) -> jwt.Token:
-        try:
-            return jwt.decode(token, self._load(now), algorithms=list(algorithms))
-        except (JoseError, ValueError, RecursionError) as error:
-            raise TokenInvalid("its signature does not hold") from error
+            return _decode(token, keys, header, algorithms)
+        except TokenInvalid:  # perhaps a new key under no name, or under an old one
+            if self._may_fetch("unknown", now, REFETCH_AFTER_S):
+                return _decode(token, self._load(now), header, algorithms)
+            raise
 
     def _known(self, kid: object, now: Instant) -> KeySet:
         """Return the keys, fetched again when they are old or lack this one."""
         keys = self._keys
-        lacks = keys is None or (kid is not None and all(key.kid != kid for key in keys.keys))
-        old = now - self._fetched_at >= KEYS_S
-        if (lacks or old) and self._may_fetch(now, REFETCH_AFTER_S if keys is not None else 0.0):
+        if keys is not None and abs(now - self._fetched_at) < KEYS_S:
+            return keys if _has(keys, kid) else self._refetched(kid, now)
+        why, after_s = ("none", DOWN_S) if keys is None else ("old", REFETCH_AFTER_S)
+        if self._may_fetch(why, now, after_s):
             try:
-                return self._load(now)
+                keys = self._load(now)
+                self._tried.pop(why, None)
             except Unavailable:
                 if keys is None or now - self._fetched_at >= STALE_S:
                     raise
+        elif keys is None and self._wait():  # another thread was there first
+            keys = self._keys
         if keys is None or now - self._fetched_at >= STALE_S:
-            raise Unavailable(
-                "The keys of the issuer cannot be had.",
-                remedy="Try again in a minute.",
-                code="KEYS_UNAVAILABLE",
-            )
-        if lacks:
-            raise TokenInvalid("it names a key that its issuer does not have")
+            raise _away()
+        if not _has(keys, kid):
+            raise TokenInvalid(_UNKNOWN_KEY)
         return keys
 
-    def _may_fetch(self, now: Instant, after_s: float) -> bool:
+    def _refetched(self, kid: object, now: Instant) -> KeySet:
+        """Return a newer set that has the key, for keys rotate; of threads that come at once one asks."""
+        if self._may_fetch("unknown", now, REFETCH_AFTER_S):
+            try:
+                keys: KeySet | None = self._load(now)
+            except Unavailable:
+                keys = self._keys
+        else:
+            self._wait()
+            keys = self._keys
+        if keys is None or not _has(keys, kid):
+            raise TokenInvalid(_UNKNOWN_KEY)
+        return keys
+
+    def _wait(self) -> bool:
+        """Wait for fetches under way; return whether they came to their end."""
         with self._lock:
-            if abs(now - self._tried_at) < after_s:
+            return self._lock.wait_for(lambda: self._under_way == 0, WAIT_S)
+
+    def _may_fetch(self, why: str, now: Instant, after_s: float) -> bool:
+        with self._lock:
+            if abs(now - self._tried.get(why, float("-inf"))) < after_s:
                 return False
-            self._tried_at = now
+            self._tried[why] = now
+            self._under_way += 1  # from here on others wait for it: `_load` takes it back
             return True
 
     def _load(self, now: Instant) -> KeySet:
-        keys = parse_keys(self._fetch())
-        self._keys, self._fetched_at = keys, now
-        return keys
+        with self._lock:
+            self._asked += 1
+            asked = self._asked
+        try:
+            found = parse_keys(self._fetch())
+        except BaseException:
+            self._landed(None, asked, now)
+            raise
+        return self._landed(found, asked, now)
+
+    def _landed(self, found: KeySet | None, asked: int, now: Instant) -> KeySet:
+        with self._lock:
+            self._under_way = max(0, self._under_way - 1)
+            if found is not None and (asked > self._answered or self._keys is None):  # law Q4
+                self._answered, self._keys, self._fetched_at = asked, found, now
+            self._lock.notify_all()
+            return self._keys if self._keys is not None else KeySet([])
+
+
+def _decode(token: str, keys: KeySet, header: Mapping[str, Any], algorithms: Sequence[str]) -> jwt.Token:
+    """Verify a signature (laws Q1, Q2, Q5)."""
+    only = keys.keys[0] if header.get("kid") is None and len(keys.keys) == 1 else None
+    if only is not None and only.alg not in (None, header.get("alg")):
+        raise TokenInvalid("its key is for another algorithm")
+    try:
+        return jwt.decode(token, keys, algorithms=list(algorithms))
+    except (JoseError, ValueError, TypeError, RecursionError) as error:
+        raise TokenInvalid("its signature does not hold") from error
+
+
+def _has(keys: KeySet, kid: object) -> bool:
+    return kid is None or any(key.kid == kid for key in keys.keys)
 
 
 def parse_keys(document: Mapping[str, Any]) -> KeySet:
@@ -145,6 +198,7 @@ def parse_keys(document: Mapping[str, Any]) -> KeySet:
             found += KeySet.import_key_set({"keys": [one]}).keys
         except (JoseError, ValueError, TypeError, KeyError):
             continue  # a curve or a form that is not known here: other keys may do
+    found = [key for key in found if not _is_weak(key)]
     if not found:
         raise _unusable("has no key that can be used")
     return KeySet(found)
@@ -209,6 +263,20 @@ def _instant(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
     return float(value) if good and isinstance(value, int | float) else None
+
+
+def _is_weak(key: Key) -> bool:
+    if not isinstance(key, RSAKey):
+        return False
+    modulus = str(key.as_dict(private=False)["n"])
+    raw = base64.urlsafe_b64decode(modulus + "=" * (-len(modulus) % 4))
+    return int.from_bytes(raw).bit_length() < RSA_BITS_MIN
+
+
+def _away() -> Unavailable:
+    return Unavailable(
+        "The keys of the issuer cannot be had.", remedy="Try again in a minute.", code="KEYS_UNAVAILABLE"
+    )
 
 
 def _unusable(why: str) -> Unavailable:

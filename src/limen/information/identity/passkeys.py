@@ -22,12 +22,15 @@ from webauthn.helpers.exceptions import WebAuthnException
 from webauthn.helpers.structs import (
     AttestationConveyancePreference,
     AuthenticatorSelectionCriteria,
+    CredentialDeviceType,
     PublicKeyCredentialDescriptor,
     ResidentKeyRequirement,
     UserVerificationRequirement,
 )
 
 from limen.core.errors import Refused
+from limen.core.identity_config import PasskeyConfig
+from limen.information.identity.attestation import prove_model
 
 ALGORITHMS = [
     COSEAlgorithmIdentifier.EDDSA,
@@ -55,21 +58,29 @@ class Ceremony(msgspec.Struct, frozen=True):
 
 
 class NewPasskey(msgspec.Struct, frozen=True):
-    """A verified registration."""
+    """A verified registration.
+
+    Attributes:
+        attested: its model was proven by a root of the bundle; without, `aaguid` is what it says of itself.
+        bound: attested, and not made to leave its device (backup eligibility, section 6.1.3).
+    """
 
     id: str  # base64url
     public_key: bytes
     sign_count: int
     aaguid: str
     backed_up: bool
+    attested: bool = False
+    bound: bool = False
 
 
 class PasskeyUse(msgspec.Struct, frozen=True):
-    """A verified assertion. `sign_count` replaces the stored one."""
+    """A verified assertion. `sign_count` replaces the stored one. `movable`: it may leave its device."""
 
     id: str
     sign_count: int
     backed_up: bool
+    movable: bool = True
 
 
 class Assertion(msgspec.Struct, frozen=True):
@@ -81,16 +92,26 @@ class Assertion(msgspec.Struct, frozen=True):
 
 
 def registration_options(
-    party: RelyingParty, *, handle: bytes, username: str, name: str, existing: Sequence[str]
+    party: RelyingParty,
+    rules: PasskeyConfig,
+    *,
+    handle: bytes,
+    username: str,
+    name: str,
+    existing: Sequence[str],
 ) -> Ceremony:
-    """Start the making of a passkey; `existing` ones are not made twice on one authenticator."""
+    """Start the making of a passkey; `existing` ones are not made twice on one authenticator.
+
+    Its model is asked for where a rule reads it: browsers tell it only then, and ask the person first.
+    """
+    wanted = AttestationConveyancePreference
     options = webauthn.generate_registration_options(
         rp_id=party.id,
         rp_name=party.name,
         user_id=handle,
         user_name=username,
         user_display_name=name or username,
-        attestation=AttestationConveyancePreference.NONE,
+        attestation=wanted.DIRECT if rules.roots_pem else wanted.NONE,
         authenticator_selection=AuthenticatorSelectionCriteria(
             resident_key=ResidentKeyRequirement.REQUIRED,
             user_verification=UserVerificationRequirement.REQUIRED,
@@ -102,11 +123,14 @@ def registration_options(
     return Ceremony(bytes_to_base64url(options.challenge), json.loads(webauthn.options_to_json(options)))
 
 
-def verify_registration(party: RelyingParty, credential: str, challenge: str) -> NewPasskey:
+def verify_registration(
+    party: RelyingParty, credential: str, challenge: str, rules: PasskeyConfig
+) -> NewPasskey:
     """Return the new passkey.
 
     Raises:
-        Refused: wrong origin, RP id, challenge, no user verification, or not well formed.
+        Refused: wrong origin, RP id, challenge, no user verification, not well formed, or of a model that
+            the rules do not accept.
     """
     try:
         parsed = parse_registration_credential_json(_bounded(credential))
@@ -121,13 +145,47 @@ def verify_registration(party: RelyingParty, credential: str, challenge: str) ->
         )
     except (WebAuthnException, ValueError, KeyError, TypeError) as error:
         raise _refused() from error
+    attested = _is_attested(found.attestation_object, found.aaguid, rules)
+    if not counts(found.aaguid, rules, attested=attested):
+        raise Refused(
+            "This model of passkey is not accepted here.",
+            remedy="Use one that your organisation accepts.",
+            code="PASSKEY_MODEL",
+        )
+    still = found.credential_device_type is CredentialDeviceType.SINGLE_DEVICE
     return NewPasskey(
         id=bytes_to_base64url(found.credential_id),
         public_key=found.credential_public_key,
         sign_count=found.sign_count,
         aaguid=found.aaguid,
         backed_up=found.credential_backed_up,
+        attested=attested,
+        bound=attested and still,
     )
+
+
+def counts(aaguid: str, rules: PasskeyConfig, *, attested: bool) -> bool:
+    """Whether the rules accept a passkey: those of today, whenever it was made."""
+    if rules.attestation == "direct" and not attested:
+        return False
+    return not rules.allow or aaguid in rules.allow
+
+
+def is_hardware(aaguid: str, rules: PasskeyConfig, *, bound: bool) -> bool:
+    """Whether its key is proven to stay in hardware: proven bound, and of a model that is listed so."""
+    return bound and aaguid in rules.hardware
+
+
+def _is_attested(attestation_object: bytes, aaguid: str, rules: PasskeyConfig) -> bool:
+    """Whether the model was proven; where that is demanded, what is wrong is raised."""
+    if rules.roots_pem is None:
+        return False
+    try:
+        return prove_model(attestation_object, aaguid, rules.roots_pem) == aaguid
+    except Refused:
+        if rules.attestation == "direct":
+            raise
+        return False
 
 
 def authentication_options(party: RelyingParty, *, allowed: Sequence[str] = ()) -> Ceremony:
@@ -179,7 +237,8 @@ def verify_assertion(
         )
     except (WebAuthnException, ValueError, KeyError, TypeError) as error:
         raise _refused() from error
-    return PasskeyUse(assertion.id, found.new_sign_count, found.credential_backed_up)
+    movable = found.credential_device_type is not CredentialDeviceType.SINGLE_DEVICE
+    return PasskeyUse(assertion.id, found.new_sign_count, found.credential_backed_up, movable)
 
 
 def claimed_challenge(credential: str) -> str:

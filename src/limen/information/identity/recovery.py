@@ -30,6 +30,19 @@ def parse_code(text: str) -> Secret[str] | None:
     return Secret(plain) if _SHAPE.fullmatch(plain) else None
 
 
+def spoken_code(key: bytes, recovery: str) -> str:
+    """Return the eight letters that somebody who recovers reads out to whoever approves it: `7k3m-9xq2`."""
+    number = int.from_bytes(hmac.digest(key, f"recovery-spoken\0{recovery}".encode(), "sha256")[:5], "big")
+    letters = "".join(ALPHABET[number >> shift & 31] for shift in range(35, -1, -5))
+    return f"{letters[:4]}-{letters[4:]}"
+
+
+def hash_spoken(key: bytes, text: str) -> str:
+    """Return the hash by which a recovery is found from what was read out, forgiving as `parse_code`."""
+    plain = text.strip().lower().translate(_READ_AS)[:64]
+    return hmac.digest(key, f"recovery-heard\0{plain}".encode(), "sha256").hex()
+
+
 def hash_code(key: bytes, person: str, code: Secret[str]) -> str:
     """Return the hex hash under which a code is stored."""
     plain = parse_code(code.reveal())

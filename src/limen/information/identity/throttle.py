@@ -31,6 +31,10 @@ KNOWN_BROWSER = Limit(burst=10, interval_s=90)
 ADDRESS = Limit(burst=40, interval_s=3)  # an office behind one address signs in at nine o'clock
 CHALLENGE = Limit(burst=120, interval_s=1)  # every view of the sign-in page may ask for one
 CODE = Limit(burst=5, interval_s=60)  # six digits, three of them valid at a time
+RECOVERY_ASKED = Limit(burst=3, interval_s=3_600)  # each may send mail to somebody who did not ask for it
+RECOVERY_SHOWN = Limit(burst=5, interval_s=900)  # two things at once are guessed, or one beside the link
+RECOVERY_ADDRESS = Limit(burst=10, interval_s=60)
+RECOVERY_APPROVED = Limit(burst=10, interval_s=30)  # 40 random bits are read out to an approver
 CODES_PER_SIGN_IN_MAX = 5  # then the password is asked again
 
 ROUNDING_S = 0.001  # instants are floats: the sum of intervals may miss by less than this
@@ -78,6 +82,31 @@ def code_charges(person: str, address: str, browser: str | None) -> tuple[Charge
     if browser is not None:
         return ((f"browser-code:{browser}", CODE),)
     return ((f"code:{_digest(person)}", CODE), (f"address:{address_network(address)}", ADDRESS))
+
+
+def recovery_ask_charges(name: str, address: str, browser: str | None) -> tuple[Charge, ...]:
+    """Return the buckets of asking for recovery. `name` is as typed: who is not there has them, too."""
+    if browser is not None:
+        return ((f"browser-recovery:{browser}", RECOVERY_ASKED),)
+    network = address_network(address)
+    return (
+        (f"recovery-asked:{_digest(name)}:{network}", RECOVERY_ASKED),
+        (f"recovery-asked:{_digest(name)}", RECOVERY_ASKED),
+        (f"address:recovery:{network}", RECOVERY_ADDRESS),
+    )
+
+
+def recovery_show_charges(name_hash: str, address: str) -> tuple[Charge, ...]:
+    """Return the buckets of showing two things. None of them is one that a sign-in asks (law H2)."""
+    return (
+        (f"recovery-shown:{name_hash}", RECOVERY_SHOWN),
+        (f"address:recovery:{address_network(address)}", RECOVERY_ADDRESS),
+    )
+
+
+def approval_charges(approver: str) -> tuple[Charge, ...]:
+    """Return the buckets of looking up what somebody reads out to an approver."""
+    return ((f"recovery-approver:{_digest(approver)}", RECOVERY_APPROVED),)
 
 
 def address_charges(address: str) -> tuple[Charge, ...]:

@@ -1,6 +1,7 @@
 """Who a provider says somebody is, whatever it speaks: OpenID Connect or SAML."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -15,8 +16,10 @@ class UpstreamIdentity(msgspec.Struct, frozen=True):
         source: `oidc:<provider>` or `saml:<provider>`; with `subject`, the identity.
         email: only where the provider says that it has verified it; else empty.
         groups: as the provider names them; None when it did not list them (`groups_missing` says why).
-        attributes: by the names that the bundle declares, of the types that it declares.
+        claims: everything that it says, by name (SAML: attribute to a list of its values). The bundle's rules
+            read it at the admission; nothing else does.
         sid: the provider's session (OIDC `sid`, SAML `SessionIndex`); empty where it names none.
+        issuer: who spoke: OIDC `iss`, SAML's entity id. A link counts for the issuer that it was made with.
     """
 
     source: str
@@ -28,8 +31,9 @@ class UpstreamIdentity(msgspec.Struct, frozen=True):
     assurance: Assurance
     auth_at: Instant
     groups_missing: str = ""
-    attributes: Mapping[str, str | int | bool] = {}
+    claims: Mapping[str, Any] = {}
     sid: str = ""
+    issuer: str = ""
 
     @property
     def provider(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from limen.engine.protect import add_app, add_service
+from limen.engine.protect import add_app, add_scim, add_service
 
 NAME = "limen-conformance"
 RUN = secrets.token_hex(3)  # a username is given once: the people of each run have names of their own
@@ -95,6 +95,7 @@ def with_conformance(
         text = add_service(text, name=service_of(place), address=f"127.0.0.1:{tcp_port}", allow=())
         text = _under(text, service_of(place), (LIMITS, *lines))
         cedar += permit("all", f' in Group::"{EVERYBODY}"', place)
+    text = add_scim(text, name=NAME)
     if twist.extra:
         text = add_app(text, name=app_of("more"), upstream=twist.extra, allow=())
         text = _under(text, app_of("more"), (_OPEN,) if twist.opened else ())

@@ -19,6 +19,7 @@ from limen.services.conformance.doors import answer, certificate, make_door, wai
 from limen.services.conformance.people import Enroller, Holder
 from limen.services.conformance.report import Report
 from limen.services.conformance.run import Options, Run, Say, Task
+from limen.services.conformance.scim import ScimClient
 from limen.services.conformance.streams import Door
 from limen.services.conformance.system import Origin, PrivateSystem, RunningWorld
 from limen.services.state import StateDir
@@ -88,7 +89,7 @@ def revoke_private(
         system, world, doors = served.system, served.world, served.doors
         options = Options(
             streams=streams,
-            cells=(*CELLS, _staleness(system)),
+            cells=(*CELLS, _scim(world, doors, system.ca_file), _staleness(system)),
             tasks=(*_tasks(world, served.origin, doors), *_private_tasks(system, doors)),
         )
         if adjust is not None:
@@ -118,7 +119,8 @@ def revoke_running(state: Path, streams: int, say: Say) -> Report:
         world = RunningWorld(admin, origin)
         stack.callback(world.restore)
         doors = _doors(admin, (port,), ca_file)
-        options = Options(streams=streams, tasks=_tasks(world, origin, doors))
+        cells = (*CELLS, _scim(world, doors, ca_file))
+        options = Options(streams=streams, cells=cells, tasks=_tasks(world, origin, doors))
         return _run(world, doors, ca_file, options, say)
 
 
@@ -130,8 +132,16 @@ def _run(world: RunningWorld, doors: tuple[Door, ...], ca_file: Path, options: O
 
 
 def _enroller(world: RunningWorld, doors: tuple[Door, ...], ca_file: Path) -> Enroller:
-    auth_host = str(world.admin.get("/v1/status")["auth_url"]).removeprefix("https://").partition(":")[0]
-    return Enroller(world.admin, doors[0], auth_host, ca_file)
+    return Enroller(world.admin, doors[0], _auth_host(world), ca_file)
+
+
+def _scim(world: RunningWorld, doors: tuple[Door, ...], ca_file: Path) -> Cell:
+    """Return the change that a SCIM client makes, through the last gateway."""
+    return ScimClient(doors[-1], _auth_host(world), ca_file).cell()
+
+
+def _auth_host(world: RunningWorld) -> str:
+    return str(world.admin.get("/v1/status")["auth_url"]).removeprefix("https://").partition(":")[0]
 
 
 def _doors(admin: AdminClient, ports: tuple[int, ...], ca_file: Path) -> tuple[Door, ...]:

@@ -14,6 +14,7 @@ THINGS_TO_TRY = (
     "    limen user quarantine linus --reason trying --state {state_dir} (and release him)",
     "See what was decided: limen decisions tail --state {state_dir}",
     "Derive a decision again: limen decisions show ID --state {state_dir}",
+    "Provision people from elsewhere, by SCIM: limen scim token demo --state {state_dir}",
 )
 
 SERVICE_TO_TRY = (

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from limen.services.demo.tour import Scene
 
 
+SCIM_CLIENT = "demo"
+SCIM_TOKEN_S = 30 * 86_400.0
+
+
 class DemoOptions(msgspec.Struct, frozen=True):
     """What `limen demo` was told."""
 
@@ -86,6 +90,7 @@ async def _run(
     async def greet(system: System) -> None:
         took_s = time.monotonic() - began_at
         await _apply_own_bundle(system)
+        ready["scim"] = await _open_scim(system)
         if options.ready_file is not None:
             _write_ready(options.ready_file, ready)
         if options.as_json:
@@ -105,6 +110,7 @@ async def _play(system: System, ready: dict[str, Any], options: DemoOptions) -> 
     async def play() -> "tuple[Scene, ...]":
         await system.start()
         await _apply_own_bundle(system)
+        ready["scim"] = await _open_scim(system)
         if options.ready_file is not None:
             _write_ready(options.ready_file, ready)
         return await asyncio.to_thread(play_tour, ready, say)
@@ -129,6 +135,13 @@ async def _apply_own_bundle(system: System) -> None:
     """Bring the bundle of this start into force: the apps' ports differ from the last one's."""
     files = read_bundle(system.options.bundle)
     await system.ask("POST", "/v1/policy/apply", {"files": files, "reason": "demo"})
+
+
+async def _open_scim(system: System) -> dict[str, str]:
+    """Return where the demo's SCIM client finds Limen, and a token; those of earlier starts end."""
+    body = {"name": "ready file", "expires_s": SCIM_TOKEN_S, "overlap_s": 0, "reason": "demo"}
+    made = await system.ask("POST", f"/v1/scim/{SCIM_CLIENT}/tokens", body)
+    return {"url": made["url"], "token": made["token"]}
 
 
 def _write_ready(path: Path, ready: dict[str, Any]) -> None:

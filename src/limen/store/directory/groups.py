@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from limen.core.changes import GroupFact
 from limen.core.errors import Conflict, NotFound, Refused
 from limen.core.ids import Instant
+from limen.core.roles import ROLE_GROUPS
 from limen.store.directory.fields import parse_group, parse_name
 from limen.store.directory.people import LOCAL, chunks, emit_people, get_person
 from limen.store.ports import Writing
@@ -110,11 +111,12 @@ def remove_member(tx: Writing, name: str, username: str) -> None:
 def sync_memberships(tx: Writing, username: str, source: str, names: Collection[str]) -> None:
     """Make `names` the groups that `source` (`oidc:<provider>`) says `username` is in, of any number.
 
-    Groups that are not there are created. Memberships of other sources stay, local ones among them.
+    Groups that are not there are created. Memberships of other sources stay, local ones among them. No source
+    gives a role of Limen (law R1 of `core.roles`).
     """
     assert source != LOCAL
     before = get_person(tx.connection, username)
-    wanted = {parse_group(name) for name in names}
+    wanted = {parse_group(name) for name in names} - ROLE_GROUPS.keys()
     rows = tx.connection.execute(
         select(membership.c.group, membership.c.source).where(membership.c.person == username)
     )

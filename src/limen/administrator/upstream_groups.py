@@ -1,0 +1,71 @@
+"""Groups of people who come from a provider: which it lists, which the bundle's rules give, which nobody knows.
+
+An organisation with many groups sends a pointer instead of a list (Entra: `_claim_names`, `hasgroups`). Then
+groups come from another source, and until it has listed this person they are unknown: `groups_unknown` names
+the provider, and the engine denies (law U4).
+"""
+
+from collections.abc import Iterable
+
+from limen.administrator.ledger import Entry, Ledger
+from limen.administrator.upstream_names import map_groups
+from limen.core.catalogue import Catalogue
+from limen.core.identity_config import SourceRules
+from limen.information.identity.upstream_identity import UpstreamIdentity
+from limen.store import directory, identities
+from limen.store.database import Transaction
+
+DIRECTORIES = ("scim:", "ldap:")  # sources that list people, whoever signs in
+SIGN_IN = ("claims", "endpoint")  # groups that are read at the sign-in itself
+
+
+def settle_groups(
+    entry: Entry, person: str, identity: UpstreamIdentity, rules: SourceRules, given: Iterable[str]
+) -> None:
+    """Make a person's groups what this sign-in says; `given` are those that the rules of the bundle give."""
+    read_here = rules.groups_from in SIGN_IN
+    listed = identity.groups or () if read_here else ()
+    names = {*map_groups(listed, rules.group_prefix), *map_groups(given, "")}
+    directory.sync_memberships(entry.tx, person, identity.source, names)
+    before = directory.get_person(entry.tx.connection, person).groups_unknown
+    missing = read_here and identity.groups is None
+    unknown = (missing or not read_here) and not _listed_by(entry.tx, person, rules)
+    if unknown and not before:
+        directory.update_person(entry.tx, person, groups_unknown=identity.source)
+    if unknown:
+        cause = identity.groups_missing or f"{rules.groups_from} has not listed this person yet"
+        entry.note("identity.groups_unknown", target=person, source=identity.source, why=cause)
+    elif before == identity.source:
+        directory.update_person(entry.tx, person, groups_unknown="")
+
+
+def settle_listed(ledger: Ledger, catalogue: Catalogue) -> int:
+    """Make known the groups of people whom another source has listed meanwhile; return of how many.
+
+    Call it after a SCIM client or a directory has written people, and with every sweep.
+    """
+    with ledger.store.read() as connection:
+        unlisted = identities.list_unlisted(connection)
+    if not unlisted:
+        return 0
+    rules = rules_of(catalogue)
+    count = 0
+    with ledger.entry("limen", "groups are listed now") as entry:
+        for person, source in unlisted:
+            if source in rules and _listed_by(entry.tx, person, rules[source]):
+                directory.update_person(entry.tx, person, groups_unknown="")
+                entry.note("identity.groups_listed", target=person, source=source)
+                count += 1
+    return count
+
+
+def rules_of(catalogue: Catalogue) -> dict[str, SourceRules]:
+    """Return the rules of every provider of the bundle, by source."""
+    found = {f"oidc:{config.name}": config.people for config in catalogue.oidc}
+    return found | {f"saml:{config.name}": config.people for config in catalogue.sources.saml}
+
+
+def _listed_by(tx: Transaction, person: str, rules: SourceRules) -> bool:
+    """Say whether who lists the groups of this provider's people has listed this one."""
+    sources = DIRECTORIES if rules.groups_from in SIGN_IN else (rules.groups_from,)
+    return any(identities.lists_person(tx.connection, person, source) for source in sources)

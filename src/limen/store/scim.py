@@ -1,0 +1,309 @@
+"""What SCIM clients have written of people and groups: one row each, its document, and who is in which group.
+
+The directory is what decides; a row here says which person or group it is about, and whose client's it is.
+
+Law: N1 a client finds nothing but its own: every look at a resource names the client.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, insert, or_, select, update
+
+from limen.core.ids import Instant
+from limen.store.directory.people import chunks
+from limen.store.ports import Writing
+from limen.store.tables import scim_member, scim_resource, scim_value
+
+USER, GROUP = "User", "Group"
+VALUE_LENGTH_MAX = 255  # characters of what is indexed; what is longer is found by reading all
+
+COLUMNS: Mapping[str, Any] = {
+    "id": scim_resource.c.id,
+    "external": scim_resource.c.external_id,
+    "user": scim_resource.c.user_name,
+}
+VALUES = frozenset({"display", "email"})
+
+
+class ScimResource(msgspec.Struct, frozen=True):
+    """One resource. `target` is the person's username, or the group, that it is about.
+
+    Attributes:
+        user_name: `userName` as it is compared; None of groups.
+        owned: the client made the target.
+        locked: the client suspended the person.
+        document: JSON: what the client wrote, but for members.
+    """
+
+    id: str
+    client: str
+    kind: str
+    target: str
+    user_name: str | None
+    external_id: str | None
+    display: str
+    owned: bool
+    locked: bool
+    version: int
+    created_at: Instant
+    modified_at: Instant
+    document: str
+
+
+class Link(msgspec.Struct, frozen=True):
+    """One end of a membership: a member of a group, or a group of a member."""
+
+    id: str
+    kind: str
+    target: str
+    display: str
+
+
+Narrow = tuple[str, str]
+"""What must hold of whatever is sought: a key of `COLUMNS` or `VALUES`, or `member`, `group`; and the value."""
+
+
+# --- resources -------------------------------------------------------------------------------------
+
+
+def add_resource(tx: Writing, row: ScimResource, values: Collection[Narrow]) -> None:
+    """Store a new resource with the values that it is found by."""
+    tx.connection.execute(insert(scim_resource).values(msgspec.structs.asdict(row)))
+    _set_values(tx.connection, row.id, values, fresh=True)
+
+
+def save_resource(
+    tx: Writing, row: ScimResource, values: Collection[Narrow], *, expected: int | None = None
+) -> bool:
+    """Store a changed resource; return False when its version is not `expected` any more."""
+    same = scim_resource.c.id == row.id
+    if expected is not None:
+        same &= scim_resource.c.version == expected
+    changed = tx.connection.execute(update(scim_resource).where(same).values(msgspec.structs.asdict(row)))
+    if changed.rowcount == 0:
+        return False
+    _set_values(tx.connection, row.id, values)
+    return True
+
+
+def touch_resource(tx: Writing, row: ScimResource) -> None:
+    """Store the version and the date of a resource whose members alone have changed."""
+    fresh = {"version": row.version, "modified_at": row.modified_at}
+    tx.connection.execute(update(scim_resource).where(scim_resource.c.id == row.id).values(**fresh))
+
+
+def remove_resource(tx: Writing, id_: str) -> None:
+    """Remove a resource, with its memberships on either side."""
+    connection = tx.connection
+    either = (scim_member.c.group == id_) | (scim_member.c.member == id_)
+    connection.execute(delete(scim_member).where(either))
+    connection.execute(delete(scim_value).where(scim_value.c.resource == id_))
+    connection.execute(delete(scim_resource).where(scim_resource.c.id == id_))
+
+
+def find_resource(connection: Connection, client: str, kind: str, id_: str) -> ScimResource | None:
+    """Return a resource of a client."""
+    own = and_(scim_resource.c.client == client, scim_resource.c.kind == kind, scim_resource.c.id == id_)
+    row = connection.execute(select(scim_resource).where(own)).first()
+    return None if row is None else _resource(row)
+
+
+def find_user_name(connection: Connection, client: str, user_name: str) -> ScimResource | None:
+    """Return the person of a client who has this `userName`."""
+    own = and_(scim_resource.c.client == client, scim_resource.c.user_name == user_name)
+    row = connection.execute(select(scim_resource).where(own)).first()
+    return None if row is None else _resource(row)
+
+
+def find_by_target(connection: Connection, kind: str, target: str) -> tuple[ScimResource, ...]:
+    """Return the resources that are about a person or a group, of whichever client."""
+    about = and_(scim_resource.c.kind == kind, scim_resource.c.target == target)
+    return tuple(_resource(row) for row in connection.execute(select(scim_resource).where(about)))
+
+
+def page_resources(
+    connection: Connection, client: str, kinds: Sequence[str], *, offset: int, limit: int
+) -> tuple[ScimResource, ...]:
+    """Return a page of a client's resources, by kind and id."""
+    query = _own(client, kinds).order_by(scim_resource.c.kind, scim_resource.c.id)
+    return tuple(_resource(row) for row in connection.execute(query.offset(offset).limit(limit)))
+
+
+def count_resources(connection: Connection, client: str, kinds: Sequence[str]) -> int:
+    """Return how many resources a client has."""
+    own = _own(client, kinds).subquery()
+    return connection.scalar(select(func.count()).select_from(own)) or 0
+
+
+def list_ids(connection: Connection, client: str, kind: str) -> Sequence[str]:
+    """Return the ids of a client's resources of a kind."""
+    own = and_(scim_resource.c.client == client, scim_resource.c.kind == kind)
+    return connection.scalars(select(scim_resource.c.id).where(own)).all()
+
+
+def load_resources(
+    connection: Connection, client: str, kinds: Sequence[str], ids: Sequence[str]
+) -> tuple[ScimResource, ...]:
+    """Return those of `ids` that are a client's."""
+    found: list[ScimResource] = []
+    for part in chunks(ids):
+        query = _own(client, kinds).where(scim_resource.c.id.in_(part))
+        found += (_resource(row) for row in connection.execute(query))
+    return tuple(found)
+
+
+def scan_resources(
+    connection: Connection, client: str, kinds: Sequence[str], narrow: Collection[Narrow] = ()
+) -> Iterator[ScimResource]:
+    """Return a client's resources for which all of `narrow` hold, by kind and id."""
+    query = _own(client, kinds).where(*(_narrowed(key, value) for key, value in narrow))
+    rows = connection.execute(query.order_by(scim_resource.c.kind, scim_resource.c.id))
+    return (_resource(row) for row in rows)
+
+
+def count_clients(connection: Connection) -> Mapping[str, Mapping[str, Any]]:
+    """Return of each client how many people and groups it keeps, and when it wrote last."""
+    columns = (scim_resource.c.client, scim_resource.c.kind)
+    wanted = select(*columns, func.count().label("count"), func.max(scim_resource.c.modified_at).label("at"))
+    found: dict[str, dict[str, Any]] = {}
+    for row in connection.execute(wanted.group_by(*columns)):
+        one = found.setdefault(row.client, {"people": 0, "groups": 0, "written_at": 0.0})
+        one["people" if row.kind == USER else "groups"] = row.count
+        one["written_at"] = max(one["written_at"], row.at)
+    return found
+
+
+def forget_targets(tx: Writing, username: str) -> None:
+    """Remove what every client has written of a person."""
+    for row in find_by_target(tx.connection, USER, username):
+        remove_resource(tx, row.id)
+
+
+# --- memberships -----------------------------------------------------------------------------------
+
+
+def own_members(connection: Connection, client: str, ids: Collection[str]) -> dict[str, Link]:
+    """Return those of `ids` that are resources of this client (law N1)."""
+    found: dict[str, Link] = {}
+    for part in chunks(sorted(ids)):
+        own = and_(scim_resource.c.client == client, scim_resource.c.id.in_(part))
+        found.update((row.id, _link(row)) for row in connection.execute(_links().where(own)))
+    return found
+
+
+def list_links(connection: Connection, group: str) -> tuple[Link, ...]:
+    """Return the members of a group, sorted."""
+    query = _links().join(scim_member, scim_member.c.member == scim_resource.c.id)
+    rows = connection.execute(query.where(scim_member.c.group == group).order_by(scim_resource.c.id))
+    return tuple(_link(row) for row in rows)
+
+
+def count_members(connection: Connection, group: str) -> int:
+    """Return how many members a group has."""
+    return connection.scalar(select(func.count()).where(scim_member.c.group == group)) or 0
+
+
+def links_of(connection: Connection, ids: Sequence[str], *, upwards: bool) -> dict[str, list[Link]]:
+    """Return, of each id, the groups that it is in (`upwards`), or the members that it has."""
+    here, there = scim_member.c.group, scim_member.c.member
+    if upwards:
+        here, there = there, here
+    found: dict[str, list[Link]] = {}
+    for part in chunks(ids):
+        query = _links(here.label("here")).join(scim_member, there == scim_resource.c.id)
+        for row in connection.execute(query.where(here.in_(part)).order_by(scim_resource.c.id)):
+            found.setdefault(row.here, []).append(_link(row))
+    return found
+
+
+def all_links(connection: Connection, client: str, *, upwards: bool) -> dict[str, list[Link]]:
+    """Return, of every resource of a client, the groups that it is in (`upwards`), or its members."""
+    here, there = scim_member.c.group, scim_member.c.member
+    if upwards:
+        here, there = there, here
+    found: dict[str, list[Link]] = {}
+    query = _links(here.label("here")).join(scim_member, there == scim_resource.c.id)
+    for row in connection.execute(query.where(scim_resource.c.client == client)):
+        found.setdefault(row.here, []).append(_link(row))
+    return found
+
+
+def insert_members(tx: Writing, group: str, ids: Sequence[str]) -> list[str]:
+    """Put members into a group; return those that were not in it."""
+    new: list[str] = []
+    for part in chunks(sorted(set(ids))):
+        there = and_(scim_member.c.group == group, scim_member.c.member.in_(part))
+        known = set(tx.connection.scalars(select(scim_member.c.member).where(there)))
+        new += [one for one in part if one not in known]
+    if new:
+        tx.connection.execute(insert(scim_member), [{"group": group, "member": one} for one in new])
+        _bump(tx, new)
+    return new
+
+
+def delete_members(tx: Writing, group: str, ids: Collection[str] | None = None) -> list[str]:
+    """Take members out of a group, all of them when `ids` is None; return those that were in it."""
+    if ids is None:
+        ids = list(tx.connection.scalars(select(scim_member.c.member).where(scim_member.c.group == group)))
+    gone: list[str] = []
+    for part in chunks(sorted(set(ids))):
+        there = and_(scim_member.c.group == group, scim_member.c.member.in_(part))
+        gone += tx.connection.scalars(select(scim_member.c.member).where(there))
+        tx.connection.execute(delete(scim_member).where(there))
+    _bump(tx, gone)
+    return gone
+
+
+# --- inside ----------------------------------------------------------------------------------------
+
+
+def _bump(tx: Writing, ids: Sequence[str]) -> None:
+    """Give resources whose `groups` changed another version: they read differently now."""
+    for part in chunks(ids):
+        these = scim_resource.c.id.in_(part)
+        tx.connection.execute(
+            update(scim_resource).where(these).values(version=scim_resource.c.version + 1)
+        )
+
+
+def _set_values(
+    connection: Connection, id_: str, values: Collection[Narrow], *, fresh: bool = False
+) -> None:
+    if not fresh:
+        connection.execute(delete(scim_value).where(scim_value.c.resource == id_))
+    kept = sorted({(name, value) for name, value in values if len(value) <= VALUE_LENGTH_MAX})
+    if kept:
+        rows = [{"resource": id_, "name": name, "value": value} for name, value in kept]
+        connection.execute(insert(scim_value), rows)
+
+
+def _narrowed(key: str, value: str) -> ColumnElement[bool]:
+    if key in COLUMNS:
+        return COLUMNS[key] == value  # type: ignore[no-any-return]
+    if key in VALUES:
+        of = select(scim_value.c.resource).where(scim_value.c.name == key, scim_value.c.value == value)
+    elif key == "member":
+        of = select(scim_member.c.group).where(scim_member.c.member == value)
+    else:
+        of = select(scim_member.c.member).where(scim_member.c.group == value)
+    return scim_resource.c.id.in_(of)
+
+
+def _own(client: str, kinds: Sequence[str]) -> Select[Any]:
+    of_kind = or_(*(scim_resource.c.kind == kind for kind in kinds))
+    return select(scim_resource).where(scim_resource.c.client == client, of_kind)
+
+
+def _links(*more: Any) -> Select[Any]:
+    columns = (scim_resource.c.id, scim_resource.c.kind, scim_resource.c.target, scim_resource.c.display)
+    return select(*columns, *more)
+
+
+def _link(row: Row[Any]) -> Link:
+    return Link(row.id, row.kind, row.target, row.display)
+
+
+def _resource(row: Row[Any]) -> ScimResource:
+    return ScimResource(*(getattr(row, name) for name in ScimResource.__struct_fields__))

@@ -1,0 +1,249 @@
+"""A real directory, Debian's slapd: read over verified TLS, page by page, and brought here one way."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from identity_world import PASSWORD, Browser, World
+from slapd_rig import (
+    BASE,
+    READER,
+    READER_PASSWORD,
+    Slapd,
+    group_dn,
+    group_ldif,
+    person_dn,
+    person_ldif,
+)
+
+from limen.administrator.desk import seal_context
+from limen.administrator.ldap_sync import LdapSync
+from limen.core.entities import Status
+from limen.core.errors import Conflict, LimenError, NotFound, Unavailable
+from limen.core.identity_config import ClaimRule, LdapConfig, SourceRules, SourcesConfig
+from limen.core.secret import Secret
+from limen.information.identity import ldap, totp
+from limen.information.identity.ldap import read_directory
+from limen.store import credentials, directory, identities, sessions, sources
+
+PEOPLE = ("ada", "bo", "cy", "di", "ed", "flo", "gus", "hal", "ida", "jo", "kit", "leo")
+STRANGE = r"uid=x\2c y\2b\5c\3b,ou=people," + BASE  # `x, y+\;`
+LDIF = (
+    "".join(person_ldif(one, departmentNumber="7" if one in ("ada", "bo") else "9") for one in PEOPLE)
+    + f"dn: {STRANGE}\nobjectClass: inetOrgPerson\nuid: x, y+\\;\ncn: Strange\nsn: x\n\n"
+    + group_ldif("devs", person_dn("ada"), person_dn("BO").replace("uid=", "UID="))
+    + group_ldif("engineering", group_dn("devs"), STRANGE)
+    + group_ldif("limen-admins", person_dn("cy"))
+)
+RULES = SourceRules(rules=(ClaimRule("departmentNumber", matches="7", group="dept-{}"),))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
+    """A directory that the tests of this file only read."""
+    with Slapd(tmp_path_factory.mktemp("slapd"), LDIF, tls=True) as slapd:
+        yield slapd
+
+
+def config_of(slapd: Slapd, **more: object) -> LdapConfig:
+    """Return how the bundle says it."""
+    made = LdapConfig("corp", slapd.url, BASE, READER, "corp-ldap", ca_pem=slapd.ca_pem, people=RULES)
+    return msgspec.structs.replace(made, **more)
+
+
+def read(config: LdapConfig, password: str = READER_PASSWORD) -> dict[str, tuple[str, ...]]:
+    """Return everybody's groups."""
+    found = read_directory(config, Secret(password))
+    return {one.username: one.groups for one in found.people}
+
+
+class Synced:
+    """A control that reads a directory."""
+
+    def __init__(self, folder: Path, config: LdapConfig) -> None:
+        self.world = World(folder)
+        self.configure(config)
+        self.sync = LdapSync(
+            self.world.parts.desk.ledger,
+            self.world.parts.desk.sessions,
+            lambda: self.world.catalogue,
+            lambda name: Secret(READER_PASSWORD),
+            read=read_directory,
+        )
+
+    def configure(self, config: LdapConfig) -> None:
+        """Put the directory into the bundle."""
+        here = SourcesConfig(ldap=(config,))
+        self.world.catalogue = msgspec.structs.replace(self.world.catalogue, sources=here)
+
+    def run(self, **more: object) -> object:
+        """Read it now."""
+        return self.sync.sync("corp", actor="test", reason="test", **more)  # type: ignore[arg-type]
+
+    def person(self, name: str) -> directory.Person:
+        """Return somebody."""
+        with self.world.store.read() as connection:
+            return directory.get_person(connection, name)
+
+
+def signed_in(world: World, username: str) -> Browser:
+    """Return the browser of somebody whom the directory made, and who has set up sign-in."""
+    with world.store.transaction("test", "set up sign-in") as tx:
+        credentials.set_password(tx.connection, username, world.hasher.hash(Secret(PASSWORD)), tx.now)
+        world.seeds[username] = totp.new_seed()
+        sealed = world.sealer.seal(world.seeds[username], seal_context(username))
+        credentials.set_totp(tx.connection, username, sealed, 0, tx.now)
+    browser = world.browser()
+    browser.sign_in(username)
+    assert browser.get("/account").status_code == 200
+    return browser
+
+
+@pytest.mark.parametrize("way", ["ldaps", "starttls"])
+def test_people_and_their_groups_are_read_over_verified_tls(served: Slapd, way: str) -> None:
+    plain = {"url": served.plain_url, "start_tls": True}
+    found = read(config_of(served, **(plain if way == "starttls" else {})))
+    assert len(found) == len(PEOPLE) + 1
+    assert found["ada"] == found["bo"] == ("devs", "engineering")
+    assert found[r"x, y+\;"] == ("engineering",)
+    assert found["cy"] == ("limen-admins",)
+
+
+def test_every_page_is_read(served: Slapd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ldap, "PAGE", 2)
+    assert len(read(config_of(served))) == len(PEOPLE) + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "password", "code"),
+    [
+        ({"ca_pem": None}, READER_PASSWORD, "LDAP_UNREACHABLE"),  # nobody vouches for the certificate
+        ({"url": "localhost"}, READER_PASSWORD, "LDAP_UNREACHABLE"),  # it is of another name
+        ({"url": "localhost", "start_tls": True}, READER_PASSWORD, "LDAP_UNREACHABLE"),
+        ({}, "wrong", "LDAP_PASSWORD"),
+        ({}, "", "LDAP_PASSWORD"),  # RFC 4513 5.1.2: it would bind as nobody
+        ({"base": "dc=nowhere"}, READER_PASSWORD, "LDAP_BASE"),
+        ({"people_filter": "(uid=*)(x"}, READER_PASSWORD, "LDAP_FILTER"),
+    ],
+)
+def test_a_directory_that_cannot_be_trusted_is_not_read(
+    served: Slapd, change: dict[str, object], password: str, code: str
+) -> None:
+    if change.get("url") == "localhost":
+        base = served.plain_url if change.get("start_tls") else served.url
+        change = {**change, "url": base.replace("127.0.0.1", "localhost")}
+    with pytest.raises(LimenError) as refused:
+        read(config_of(served, **change), password)
+    assert refused.value.code == code
+    assert READER_PASSWORD not in refused.value.message
+
+
+def test_a_server_that_answers_in_part_is_not_believed(tmp_path: Path) -> None:
+    with Slapd(tmp_path, LDIF, size_limit="5") as slapd:
+        synced = Synced(tmp_path, config_of(slapd))
+        with pytest.raises(Unavailable) as refused:
+            synced.run()
+        with synced.world.store.read() as connection:
+            runs = sources.list_runs(connection, "ldap:corp")
+            assert directory.count_people(connection) == 0
+    assert refused.value.code == "LDAP_PARTIAL"
+    assert [run.outcome for run in runs] == ["failed"]
+    assert "source.failed" in synced.world.kinds()
+
+
+def test_r3_a_referral_is_not_followed(tmp_path: Path) -> None:
+    referral = (
+        f"dn: ou=away,{BASE}\nobjectClass: referral\nobjectClass: extensibleObject\nou: away\n"
+        "ref: ldap://127.0.0.1:1/dc=evil\n\n"
+    )
+    with Slapd(tmp_path, LDIF + referral) as slapd:
+        found = read_directory(config_of(slapd), Secret(READER_PASSWORD))
+    assert (len(found.people), found.referrals) == (len(PEOPLE) + 1, 2)  # people's search, and groups'
+
+
+def test_joiners_movers_and_leavers(tmp_path: Path) -> None:
+    with Slapd(tmp_path, LDIF) as slapd:
+        synced = Synced(tmp_path, config_of(slapd, attributes={"department": "departmentNumber"}))
+        world = synced.world
+        with world.store.transaction("test", "somebody of ours") as tx:
+            directory.create_person(tx, "hal", name="Our own Hal")
+            directory.create_group(tx, "local")
+
+        tried = synced.run(dry_run=True)
+        assert len(tried.created) == len(PEOPLE)  # type: ignore[attr-defined]
+        with world.store.read() as connection:
+            assert directory.count_people(connection) == 1  # a dry run changes nothing
+
+        first = synced.run()
+        assert sorted(first.created) == sorted({*PEOPLE, "x-y"} - {"hal"})  # type: ignore[attr-defined]
+        ada = synced.person("ada")
+        assert (ada.source, ada.groups) == ("ldap:corp", ("dept-7", "devs", "engineering"))
+        assert (ada.email, ada.attributes) == ("ada@corp.example", {"department": "7"})
+        assert synced.person("cy").groups == ()  # no directory gives a role of Limen
+        hal = synced.person("hal")
+        assert (hal.name, hal.source) == ("Our own Hal", "local")  # nobody is taken over
+        cure = next(one["cure"] for one in first.problems if "hal" in one["why"])  # type: ignore[attr-defined]
+        subject = cure.split()[-1].strip("`.")
+
+        second = synced.run()
+        assert (second.created, second.changed) == ((), ())  # type: ignore[attr-defined]
+
+        with world.store.transaction("test", "local") as tx:
+            directory.add_member(tx, "local", "ada")
+        slapd.change(
+            f"dn: {group_dn('devs')}\nchangetype: modify\ndelete: member\nmember: {person_dn('ada')}\n"
+        )
+        slapd.change(f"dn: {person_dn('ada')}\nchangetype: modrdn\nnewrdn: uid=ada.king\ndeleteoldrdn: 1\n")
+        slapd.remove(person_dn("bo"))
+        synced.sync.adopt("corp", "hal", subject, actor="test", reason="the same person")
+        browser = signed_in(world, "bo")
+        third = synced.run()
+        assert (third.suspended, set(third.changed)) == (("bo",), {"ada", "hal"})  # type: ignore[attr-defined]
+        assert synced.person("ada").groups == ("dept-7", "local")  # renamed there, the same person here
+        assert synced.person("bo").status is Status.SUSPENDED
+        assert synced.person("bo").groups == ()
+        assert synced.person("hal").name == "Hal"
+        assert "person.suspended" in world.kinds()
+        with world.store.read() as connection:
+            assert not sessions.list_sessions(connection, "bo")  # a leaver's sessions end
+        assert browser.get("/account").status_code != 200
+
+        synced.sync.release("corp", "hal", actor="test", reason="ours again")
+        assert synced.person("hal").source == "local"
+
+
+def test_l3_an_emptied_directory_suspends_nobody(tmp_path: Path) -> None:
+    with Slapd(tmp_path, LDIF) as slapd:
+        synced = Synced(tmp_path, config_of(slapd))
+        synced.run()
+        emptied = config_of(slapd, people_filter="(&(objectClass=inetOrgPerson)(uid=a*))")
+        synced.configure(emptied)
+        stopped = synced.run()
+        assert stopped.outcome == "stopped"  # type: ignore[attr-defined]
+        assert synced.person("bo").status is Status.ACTIVE
+        assert "source.stopped" in synced.world.kinds()
+        synced.run(at_most_percent=100)
+        assert synced.person("bo").status is Status.SUSPENDED
+        synced.configure(config_of(slapd))
+        back = synced.run()
+        assert "bo" in back.released  # type: ignore[attr-defined]
+        assert synced.person("bo").status is Status.ACTIVE
+
+
+def test_a_directory_is_read_when_its_time_has_come(tmp_path: Path) -> None:
+    with Slapd(tmp_path, LDIF) as slapd:
+        synced = Synced(tmp_path, config_of(slapd))
+        assert [synced.sync.run_due(), synced.sync.run_due()] == [1, 0]
+        synced.world.clock.advance(901)
+        assert synced.sync.run_due() == 1
+    synced.world.clock.advance(901)
+    assert synced.sync.run_due() == 1  # it is down: said, and nobody is gone
+    with synced.world.store.read() as connection:
+        assert sources.list_runs(connection, "ldap:corp")[0].outcome == "failed"
+        owner = identities.list_identities(connection, "ada")
+    assert synced.person("ada").status is Status.ACTIVE
+    with pytest.raises(Conflict):
+        synced.sync.adopt("corp", "cy", owner[0].subject, actor="test", reason="wrong")
+    with pytest.raises(NotFound):
+        synced.sync.config("other")
