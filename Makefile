@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 export UV_PYTHON_DOWNLOADS := never
-JOBS ?= 2
+JOBS ?= 3
 
 .PHONY: help setup demo run test lint types docs bench check-wheel clean
 

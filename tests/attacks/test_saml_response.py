@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import saml_forger as forger
-from saml_forger import ASSERTION, PROTOCOL, Said
+from saml_forger import Said
 
 from limen.core.saml_metadata import parse_idp
 from limen.information.identity.saml_refusal import SamlRefused
@@ -25,6 +25,9 @@ HERE = Asked(
     "_q",
 )
 GOOD = Said(HERE.request, HERE.consumer, HERE.entity_id, NOW)
+
+
+NOT_CONFIRMED = "its subject is not confirmed"
 
 
 def same(text: str) -> str:
@@ -129,18 +132,19 @@ def wrap(signed: str, number: int) -> str:
     signature = _SIGNATURE.search(good)
     assert signature is not None
     bare = good.replace(signature.group(), "")
+    around = signature.group().replace("</ds:Signature>", "{}</ds:Signature>")
     inside = bad.replace("</saml:Issuer>", "</saml:Issuer>{}", 1)
     ways = {
         1: signed.replace(good, bad + good),
         2: signed.replace(good, good + bad),
-        3: signed.replace(good, inside.format(signature.group().replace("</ds:Signature>", f"<ds:Object>{bare}</ds:Object></ds:Signature>"))),
+        3: signed.replace(good, inside.format(around.format(f"<ds:Object>{bare}</ds:Object>"))),
         4: signed.replace(good, bad.replace("</saml:Assertion>", f"{good}</saml:Assertion>")),
         5: signed.replace(good, inside.format(signature.group()) + bare),
-        6: signed.replace(good, inside.format(signature.group().replace("</ds:Signature>", f"{bare}</ds:Signature>"))),
+        6: signed.replace(good, inside.format(around.format(bare))),
         7: signed.replace(good, f"<samlp:Extensions>{good}</samlp:Extensions>{bad}"),
-        8: signed.replace(good, bad.replace("<saml:Conditions", f"<saml:Advice>{good}</saml:Advice><saml:Conditions")),
+        8: signed.replace(good, bad.replace("<saml:Cond", f"<saml:Advice>{good}</saml:Advice><saml:Cond")),
         9: signed.replace(good, evil(signed, "_assertion1") + good),
-    }  # fmt: skip
+    }
     return ways[number]
 
 
@@ -181,7 +185,7 @@ def test_an_encrypted_assertion_is_refused(signed: str) -> None:
 
 @pytest.mark.parametrize("stage", ["before", "after"])
 def test_a_comment_in_a_name_is_refused(stage: str) -> None:
-    """`ada-7<!---->.evil` is signed as `ada-7.evil`, and read as `ada-7` by some (CVE-2017-11427 and others)."""
+    """`ada-7<!---->.evil` is signed as `ada-7.evil`; some read `ada-7` (CVE-2017-11427 and others)."""
     cut = {stage: lambda text: text.replace(">ada-7<", ">ada-7<!---->.evil<")}
     assert why(answer(**cut)) == "it has a comment"
 
@@ -233,16 +237,16 @@ def test_what_breaks_the_schema_is_refused() -> None:
         ({"conditions": False}, "it has no conditions"),
         ({"in_response_to": "_other"}, "it does not answer the request of this browser"),
         ({"destination": "https://other.example/acs"}, "it is meant for another address"),
-        ({"recipient": "https://other.example/acs"}, "its subject is not confirmed: it is meant for another address"),
+        ({"recipient": "https://other.example/acs"}, f"{NOT_CONFIRMED}: it is meant for another address"),
         ({"issuer": "https://mallory.example"}, "it is from another provider"),
         ({"now": NOW - 7200, "valid_s": 9000}, "its assertion was not made within the last minutes"),
-        ({"valid_s": -61.0}, "its subject is not confirmed: it is too late"),
+        ({"valid_s": -61.0}, f"{NOT_CONFIRMED}: it is too late"),
         ({"early_s": -61.0}, "it is too early: NotBefore"),
         ({"signed_in_s": -61.0}, "the sign-in there is yet to come"),
         ({"name_id": ""}, "it names no subject, or one that is endless"),
         ({"name_id": "a" * 256}, "it names no subject, or one that is endless"),
         ({"status": "urn:oasis:names:tc:SAML:2.0:status:AuthnFailed"}, "the provider says AuthnFailed"),
-        ({"status": "x:<b>&lt;"[:2]}, "the provider says no"),
+        ({"status": "x:"}, "the provider says no"),
     ],
 )  # fmt: skip
 def test_an_answer_for_something_else_is_refused(changes: dict[str, Any], said: str) -> None:
@@ -270,8 +274,8 @@ def test_a_signed_response_must_say_where_it_goes() -> None:
 
 def test_a_condition_that_is_not_known_is_refused() -> None:
     odd = (
-        '<saml:Condition xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="saml:OneTimeUseType"/>'
-        "</saml:Conditions>"
+        '<saml:Condition xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+        'xsi:type="saml:OneTimeUseType"/></saml:Conditions>'
     )
     assert "condition" in why(answer(before=lambda text: text.replace("</saml:Conditions>", odd)))
 
@@ -291,5 +295,4 @@ def test_a_name_of_another_namespace_is_not_read() -> None:
     evil_attribute = lambda text: text.replace(  # noqa: E731
         "</saml:NameID>", "</saml:NameID><x:NameID xmlns:x='urn:x'>root</x:NameID>"
     )
-    assert why(answer(before=evil_attribute))
-    assert f"{{{ASSERTION}}}" != f"{{{PROTOCOL}}}"
+    assert why(answer(before=evil_attribute)) == "it does not fit SAML's schema"

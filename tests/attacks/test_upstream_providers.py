@@ -87,15 +87,12 @@ def test_a_stolen_code_in_ones_own_flow_is_refused(rig: UpstreamWorld) -> None:
 
 
 @pytest.mark.parametrize("name", ["code", "state", "iss"])
-def test_a_parameter_that_is_sent_twice_counts_as_none(rig: UpstreamWorld, name: str) -> None:
+def test_a_parameter_that_is_sent_twice_is_right_for_nothing(rig: UpstreamWorld, name: str) -> None:
     browser = rig.world.browser()
     callback = rig.callback(browser)
     value = parse_qs(urlsplit(callback).query)[name][0]
-    answer = browser.get(f"{callback}&{name}={value}x")
-    if name == "iss":  # corp does not announce that it sends one
-        rig.corp.metadata["authorization_response_iss_parameter_supported"] = True
-        return
-    assert answer.status_code == 403
+    assert browser.get(f"{callback}&{name}={value}").status_code == 403
+    assert rig.live("grace") == 0
 
 
 def test_an_id_token_of_another_sign_in_is_refused(rig: UpstreamWorld) -> None:
@@ -108,9 +105,7 @@ def test_an_id_token_of_another_sign_in_is_refused(rig: UpstreamWorld) -> None:
     ("header", "why"),
     [({"typ": "at+jwt", "kid": "k1"}, "another kind"), ({"typ": "logout+jwt", "kid": "k1"}, "another kind")],
 )
-def test_a_token_of_another_kind_is_no_id_token(
-    rig: UpstreamWorld, header: dict[str, Any], why: str
-) -> None:
+def test_a_token_of_another_kind_is_no_id_token(rig: UpstreamWorld, header: dict[str, Any], why: str) -> None:
     rig.corp.header = header
     browser = rig.world.browser()
     _refused(rig, browser.get(rig.callback(browser)), why)
@@ -182,10 +177,10 @@ LOOK_ALIKES: tuple[object, ...] = (
     '"ada@corp.example"@evil.example',
     "ada@corp.example@evil.example",
     "ada@corp.example\n@evil.example",
-    "ada@сorp.example",  # noqa: RUF001 - a Cyrillic letter, which is the point
+    "ada@сorp.example",
     "ada@corp.example.",  # a root label
     "ada@xn--orp-5cd.example",
-    "ada@ｃorp.example",  # noqa: RUF001 - a fullwidth letter, which is the point
+    "ada@ｃorp.example",
     "ada@corp。example",
     "ada@corp.example ",
     "@corp.example",
@@ -240,7 +235,7 @@ def test_the_address_of_somebody_here_links_nothing(rig: UpstreamWorld) -> None:
 
 
 def test_the_username_of_somebody_here_links_nothing(rig: UpstreamWorld) -> None:
-    for n, username in enumerate(("ada", "ADA", " ada ", "ａda", "ädä")):  # noqa: RUF001
+    for n, username in enumerate(("ada", "ADA", " ada ", "ａda", "ädä")):
         rig.corp.userinfo["preferred_username"] = username
         _refused(rig, _try(rig, n), "never linked by name")
     assert rig.links("ada") == () and rig.live("ada") == 0
@@ -318,7 +313,7 @@ def test_a_document_without_end_or_bottom_is_no_answer(rig: UpstreamWorld) -> No
 
 def test_no_source_gives_the_groups_of_limens_own(rig: UpstreamWorld) -> None:
     rig.configure("corp", people={"rules": (ClaimRule("roles", group="{}"),)})
-    listed = ["limen-admins", "LIMEN-ADMINS", "limen-operators", " limen-admins", "ｌimen-admins", "ok"]  # noqa: RUF001
+    listed = ["limen-admins", "LIMEN-ADMINS", "limen-operators", " limen-admins", "ｌimen-admins", "ok"]
     rig.corp.userinfo.update(groups=listed, roles=listed)
     assert rig.sign_in() == 303
     grace = rig.person("grace")
@@ -367,7 +362,9 @@ def test_a_provider_that_is_removed_takes_its_sessions_with_it(rig: UpstreamWorl
     assert rig.world.parts.upstream_logout.sweep() == 1
     assert (rig.live("grace"), rig.live("helen"), rig.live("ada")) == (0, 1, 1)
     ended = [event for event in rig.world.events if event.kind == "session.ended"]
-    assert ended[-1].data["person"] == "grace" and ended[-1].reason == "its provider is not configured any more"
+    assert (
+        ended[-1].data["person"] == "grace" and ended[-1].reason == "its provider is not configured any more"
+    )
 
 
 def test_a_session_that_was_raised_here_ends_with_its_provider_nevertheless(rig: UpstreamWorld) -> None:

@@ -63,8 +63,9 @@ _ACCOUNT: dict[str, Any] = {
     ],
     "passkeys": [
         {"id": "k1", "name": "Work laptop", "created": NOW - 8_000_000, "used": NOW - 5400,
-         "backed_up": False},
-        {"id": "k2", "name": "Phone", "created": NOW - 4_000_000, "used": None, "backed_up": True},
+         "backed_up": False, "model": "cb69481e-8ff7-4039-93ec-0a2729a154a8", "hardware": True, "counts": True},
+        {"id": "k2", "name": "Phone", "created": NOW - 4_000_000, "used": None, "backed_up": True,
+         "model": "", "hardware": False, "counts": False},
     ],
     "totp": True,
     "recovery_left": 2,
@@ -362,6 +363,55 @@ PREVIEWS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "signed-out-alone": ("signed_out.html", {**EVERY, "title": "You are signed out"}),
+    "recover-ask": ("recover.html", {**EVERY, "step": "ask", "action": "/recover"}),
+    "recover-next": (
+        "recover.html",
+        {
+            **EVERY,
+            "step": "next",
+            "action": "/recover/next",
+            "spoken": "7k3m-9xq2",
+            "approve_url": f"{AUTH}/recover/approve",
+            "error": "That was not enough, or did not match. All that you give must be right.",
+        },
+    ),
+    "recover-mailed": (
+        "recover.html",
+        {**EVERY, "step": "next", "action": "/recover/next", "spoken": "7k3m-9xq2", "mailed": True},
+    ),
+    "recover-approved-only": (
+        "recover.html",
+        {**EVERY, "step": "next", "action": "/recover/next", "spoken": "7k3m-9xq2", "alone": False},
+    ),
+    "recover-ready": ("recover.html", {**EVERY, "step": "ready", "action": "/recover/take"}),
+    "recover-link": (
+        "recover.html",
+        {
+            **EVERY,
+            "now": NOW,
+            "step": "link",
+            "action": "/recover/link/t",
+            "asked": {"at": NOW - 95, "ip": "203.0.113.66", "agent": FIREFOX, "person": "ada"},
+        },
+    ),
+    "recover-approve": (
+        "recover.html",
+        {**EVERY, "person": ADA, "step": "approve", "action": "/recover/approve"},
+    ),
+    "recover-confirm": (
+        "recover.html",
+        {
+            **EVERY,
+            "now": NOW,
+            "person": ADA,
+            "step": "confirm",
+            "action": "/recover/approve/confirm",
+            "code": "7k3m-9xq2",
+            "candidate": {"person": "grace", "name": "Grace Hopper", "asked_at": NOW - 240,
+                          "asked_from": "192.0.2.14", "agent": FIREFOX, "signed_in_at": NOW - 7300,
+                          "live_sessions": 1},
+        },
+    ),
     "message-out": (
         "message.html",
         {

@@ -1,10 +1,17 @@
 """A real directory, Debian's slapd: read over verified TLS, page by page, and brought here one way."""
 
+import asyncio
+import json
+import tempfile
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from cli_rig import run
 from identity_world import PASSWORD, Browser, World
 from slapd_rig import (
     BASE,
@@ -23,8 +30,11 @@ from limen.core.entities import Status
 from limen.core.errors import Conflict, LimenError, NotFound, Unavailable
 from limen.core.identity_config import ClaimRule, LdapConfig, SourceRules, SourcesConfig
 from limen.core.secret import Secret
+from limen.engine.starter import starter_files
 from limen.information.identity import ldap, totp
 from limen.information.identity.ldap import read_directory
+from limen.services.control import Control, ControlOptions
+from limen.services.state import StateDir
 from limen.store import credentials, directory, identities, sessions, sources
 
 PEOPLE = ("ada", "bo", "cy", "di", "ed", "flo", "gus", "hal", "ida", "jo", "kit", "leo")
@@ -247,3 +257,61 @@ def test_a_directory_is_read_when_its_time_has_come(tmp_path: Path) -> None:
         synced.sync.adopt("corp", "cy", owner[0].subject, actor="test", reason="wrong")
     with pytest.raises(NotFound):
         synced.sync.config("other")
+
+
+def test_a_running_system_reads_its_directory_and_reports_on_it(tmp_path: Path) -> None:
+    with Slapd(tmp_path / "slapd", LDIF, tls=True) as slapd:
+        folder = tmp_path / "bundle"
+        files = dict(starter_files("corp.example"))
+        files["limen.yaml"] += f"""
+ldap:
+  corp:
+    url: {slapd.url}
+    base: {BASE}
+    bind_dn: {READER}
+    bind_secret: corp-ldap
+    ca: corp-ca.pem
+"""
+        for name, text in {**files, "corp-ca.pem": slapd.ca_pem or ""}.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        with control(folder) as state:
+            where = f"--state={state}"
+            assert run("secret", "set", "corp-ldap", where, stdin=READER_PASSWORD).code == 0
+            done = run("source", "sync", "corp", where)
+            assert (done.code, done.err) == (0, "")
+            assert f"{len(PEOPLE) + 1} people and 3 groups were read." in done.out
+            (row,) = (one for one in as_json("source", "list", where) if one["source"] == "ldap:corp")
+            assert (row["people"], row["last"]["outcome"]) == (len(PEOPLE) + 1, "applied")
+            page = as_json("user", "show", "ada", where)
+            assert page["listed_by"][0]["says"] == "active"
+            assert {"group": "engineering", "source": "ldap:corp"} in page["memberships"]
+            found = as_json("identity", "report", where)
+            assert "engineering" in {one["group"] for one in found["coverage"]}
+            assert found["coverage"][0]["mfa"] == 0
+
+
+def as_json(*command: str) -> Any:
+    """Return what a command prints."""
+    done = run(*command, "--json")
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+@contextmanager
+def control(bundle: Path) -> Iterator[Path]:
+    """Run control in this process; yield its state folder."""
+    with tempfile.TemporaryDirectory(prefix="ll-") as name:
+        options = ControlOptions(state=Path(name) / "s", bundle=bundle, public_port=8443, metrics=None)
+        loop = asyncio.new_event_loop()
+        running = Control(StateDir.create(options.state), options)
+        loop.run_until_complete(running.start())
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        try:
+            yield options.state
+        finally:
+            asyncio.run_coroutine_threadsafe(running.stop(), loop).result(30)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(30)
+            loop.close()

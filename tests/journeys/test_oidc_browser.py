@@ -28,12 +28,13 @@ server.listen(0, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, {
     clients: [{ client_id: 'limen', client_secret: '%s', redirect_uris: ['%s'] }],
-    claims: { openid: ['sub', 'amr'], profile: ['name', 'preferred_username'], email: ['email'],
+    claims: { openid: ['sub', 'amr'], profile: ['name', 'preferred_username'], email: ['email', 'email_verified'],
       groups: ['groups'] },
     scopes: ['openid', 'profile', 'email', 'groups'],
     cookies: { keys: ['only for this test'] },
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, name: 'Hedy Lamarr',
-      preferred_username: id, email: `${id}@corp.example`, groups }) }),
+      preferred_username: id, email: `${id}@corp.example`, email_verified: true,
+      groups }) }),
   });
   const finished = provider.interactionFinished.bind(provider);  // hedy shows two factors there
   provider.interactionFinished = (req, res, result, options) => {

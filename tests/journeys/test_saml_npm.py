@@ -38,7 +38,8 @@ server.listen(0, '127.0.0.1', () => {
       team: ['visitors', 'radio'] }) });
   server.on('request', (req, res) => {
     const url = new URL(req.url, origin);
-    Object.assign(req, { query: Object.fromEntries(url.searchParams), originalUrl: req.url, protocol: 'http' });
+    req.query = Object.fromEntries(url.searchParams);
+    Object.assign(req, { originalUrl: req.url, protocol: 'http' });
     res.set = (name, value) => res.setHeader(name, value);
     res.send = (body) => res.end(String(body));
     const next = (error) => { res.statusCode = 500; res.end(String(error)); };

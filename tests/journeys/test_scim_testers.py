@@ -1,9 +1,7 @@
-"""SCIM's two testers, neither of them ours, against Limen's server: nothing fails, and nothing that applies is
-left out."""
+"""SCIM's two testers, neither of them ours, against Limen's server: nothing fails, nothing is left out."""
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -47,4 +45,3 @@ def test_scim_sanity_passes_with_no_skip_that_applies(world: ScimWorld, url: str
     skipped = [one for one in found["results"] if one["status"] == "skip"]
     assert all(one["name"].split()[0].removesuffix("s") in NOT_OURS for one in skipped), skipped
     assert counted["pass"] >= 24
-

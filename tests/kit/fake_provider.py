@@ -103,8 +103,8 @@ class FakeProvider(httpx.BaseTransport):
         """Return a logout token of this provider; None takes a claim away."""
         now = int(self.clock.now())
         event = "http://schemas.openid.net/event/backchannel-logout"
-        own = {"iss": self.issuer, "aud": audience, "iat": now, "exp": now + 120, "jti": f"j-{len(self.sent)}",
-               "events": {event: {}}, **claims}  # fmt: skip
+        own = {"iss": self.issuer, "aud": audience, "iat": now, "exp": now + 120,
+               "jti": f"j-{len(self.sent)}", "events": {event: {}}, **claims}  # fmt: skip
         return self.sign({name: value for name, value in own.items() if value is not None})
 
     def sign(self, claims: dict[str, Any]) -> str:

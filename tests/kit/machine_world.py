@@ -200,7 +200,9 @@ class MachineWorld(World):
     def give_key(self, name: str) -> ECKey:
         """Register a key of a workload."""
         key = ECKey.generate_key("P-256", {"kid": f"{name}-1"})
-        self.keys.add_key(name, key.as_dict(private=False), label="k", life_s=3600, actor="test", reason="")
+        self.keys.add_key(
+            name, key.as_dict(private=False), label="k", life_s=30 * 86_400, actor="test", reason=""
+        )
         self.key_of[name] = key
         return key
 

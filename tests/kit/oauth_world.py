@@ -74,7 +74,11 @@ unless { context has session && context.session.aal >= 2 };
 LIMEN_POLICY = """
 @id("limen-host-operator")
 @reason("The operator of Limen's host may read and administer it, on that host.")
-permit(principal == Workload::"host-operator", action in [Action::"read", Action::"admin"], resource in App::"limen");
+permit(
+  principal == Workload::"host-operator",
+  action in [Action::"read", Action::"admin"],
+  resource in App::"limen"
+);
 """
 SECRETS = {"other-new": "n" * 43, "other-old": "o" * 43, "payments": "p" * 43}
 

@@ -38,6 +38,7 @@ class PeopleRig:
         files["limen.yaml"] += APPS
         if more:
             files["policies/more.cedar"] = more
+            files["tests/limen.yaml"] = ""  # what the starter bundle says of itself
         for name, text in files.items():
             (folder / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "bundle" / name).write_text(text)

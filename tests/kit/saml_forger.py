@@ -139,7 +139,8 @@ def assertion(said: Said, who: Party) -> str:
         for name, values in said.attributes.items()
     )
     return (
-        f'<saml:Assertion xmlns:saml="{ASSERTION}" ID="{said.ident}" Version="2.0" IssueInstant="{at(said.now)}">'
+        f'<saml:Assertion xmlns:saml="{ASSERTION}" ID="{said.ident}" Version="2.0" '
+        f'IssueInstant="{at(said.now)}">'
         f"<saml:Issuer>{said.issuer}</saml:Issuer>"
         f"{signature(said.ident, who, said) if said.sign_assertion else ''}"
         f'<saml:Subject><saml:NameID Format="{said.name_format}">{said.name_id}</saml:NameID>'
@@ -157,7 +158,7 @@ def assertion(said: Said, who: Party) -> str:
 def response(
     said: Said, who: Party, *, before: Callable[[str], str] = str, after: Callable[[str], str] = str
 ) -> bytes:
-    """Return a response, signed as `said` says. `before` changes it before it is signed, `after` afterwards."""
+    """Return a response, signed as `said` says. `before` changes it before that, `after` afterwards."""
     answers = said.request if said.in_response_to is None else said.in_response_to
     destination = said.consumer if said.destination is None else said.destination
     text = (
@@ -238,7 +239,8 @@ def sp_metadata(
     )
     binding = "urn:oasis:names:tc:SAML:2.0:bindings"
     return f"""<md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" entityID="{entity_id}">
-  <md:SPSSODescriptor protocolSupportEnumeration="{PROTOCOL}" AuthnRequestsSigned="{str(signed).lower()}">{key}
+  <md:SPSSODescriptor protocolSupportEnumeration="{PROTOCOL}"
+    AuthnRequestsSigned="{str(signed).lower()}">{key}
     <md:SingleLogoutService Binding="{binding}:HTTP-Redirect" Location="{acs}/slo"/>
     <md:AssertionConsumerService Binding="{binding}:HTTP-POST" Location="{acs}/old" index="0"/>
     <md:AssertionConsumerService Binding="{binding}:HTTP-POST" Location="{acs}" index="1" isDefault="true"/>
@@ -267,8 +269,15 @@ def logout_request(now: float, destination: str, *, issuer: str, name_id: str, i
     )
 
 
-def redirect(url: str, xml: str, *, kind: str = "SAMLRequest", relay_state: str = "", who: Party | None = None,
-             algorithm: str = RSA_SHA256) -> str:  # fmt: skip
+def redirect(
+    url: str,
+    xml: str,
+    *,
+    kind: str = "SAMLRequest",
+    relay_state: str = "",
+    who: Party | None = None,
+    algorithm: str = RSA_SHA256,
+) -> str:
     """Return the address that carries a message, signed if somebody is to have signed it."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = base64.b64encode(packer.compress(xml.encode()) + packer.flush()).decode()

@@ -128,8 +128,8 @@ class ClientWorld(World):
         with self.store.transaction("test", "start") as tx:
             tx.change("workload", HOST_OPERATOR.id, WorkloadFact(HOST_OPERATOR.id, owner=""))
         starter = {k: v for k, v in starter_files("limen.localhost").items() if k.startswith("policies/")}
-        files = {**starter, "limen.yaml": bundle, "crm.xml": metadata or forger.sp_metadata()}
-        self.apply(files)
+        self.files = {**starter, "limen.yaml": bundle, "crm.xml": metadata or forger.sp_metadata()}
+        self.apply(self.files)
 
     def apply(self, files: dict[str, str]) -> None:
         """Put a bundle in force."""

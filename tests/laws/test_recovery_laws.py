@@ -62,7 +62,7 @@ def test_w1_what_others_wrote_stays_on_its_line(kind: str, name: str, given_fact
     extra = 1 if facts.get("reason", "").strip() else 0
     assert len(words.lines) <= len(plain.lines) + extra
     for line in (words.subject, *words.lines):
-        assert len(line.splitlines()) <= 1 and line.isprintable() or "\ufffd" in line or not line.isascii()
+        assert len(line.splitlines()) <= 1
         assert not set(line) & set("\r\n\x00\x85\u2028\u2029\u202e")
 
 

@@ -142,7 +142,9 @@ class Admission:
                 sponsor=rules.sponsor,
             )
         except Conflict as error:
-            raise NotAdmitted("its username is somebody's here: an identity is never linked by name") from error
+            raise NotAdmitted(
+                "its username is somebody's here: an identity is never linked by name"
+            ) from error
         except Invalid as error:
             raise NotAdmitted("what it sends as username cannot be one") from error
         entry.note("person.created", target=username, by=identity.source)
@@ -157,9 +159,7 @@ class Admission:
             raise NotAdmitted("the sponsor of this provider's people is not here any more")
 
     def _link(self, entry: Entry, identity: UpstreamIdentity, person: str, *, by: str) -> None:
-        identities.link_identity(
-            entry.tx, identity.source, identity.subject, person, issuer=identity.issuer
-        )
+        identities.link_identity(entry.tx, identity.source, identity.subject, person, issuer=identity.issuer)
         entry.note("identity.linked", target=person, source=identity.source, by=by)
 
     # --- what they are here --------------------------------------------------------------------------

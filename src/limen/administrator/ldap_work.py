@@ -8,7 +8,6 @@ import msgspec
 from limen.administrator.apart import run_apart
 from limen.core.identity_config import LdapConfig
 from limen.core.secret import Secret
-from limen.information.identity.ldap import read_directory
 from limen.information.identity.ldap_values import DirectoryRead
 
 WORK = f"{__name__}:work"
@@ -35,7 +34,9 @@ def read_apart(config: LdapConfig, password: Secret[str] | None) -> DirectoryRea
 
 
 def work(raw: Any, tell: Callable[[int, int], None]) -> Any:
-    """Do a job; in the child."""
+    """Do a job; in the child, which alone needs the LDAP client."""
+    from limen.information.identity.ldap import read_directory
+
     job = msgspec.convert(raw, Job)
     password = Secret(job.password) if job.password is not None else None
     return msgspec.to_builtins(read_directory(job.config, password, tell=lambda count: tell(count, 0)))

@@ -2,11 +2,13 @@
 
 import secrets
 
+from limen.administrator import lowered_trust
 from limen.administrator.desk import Desk, token_hash
-from limen.core.errors import Conflict, NotFound
+from limen.administrator.ledger import Entry
+from limen.core.errors import Conflict, NotFound, Refused
 from limen.core.secret import Secret
 from limen.store import credentials as keys
-from limen.store import sign_ins
+from limen.store import directory, sign_ins
 from limen.store.database import Transaction
 from limen.store.sign_ins import EnrolmentLink
 
@@ -41,16 +43,57 @@ def make_first_admin_link(desk: Desk, *, actor: str = "host-operator") -> Secret
 
 
 def make_link(desk: Desk, person: str, *, actor: str, reason: str = "", reset: bool = False) -> Secret[str]:
-    """Return the URL with which a person sets up sign-in; one made before stops working.
+    """Return the URL with which a person sets up sign-in; one made before stops working. They are told so.
 
     Raises:
         NotFound: no such person.
         Conflict: the person is not active.
+        Refused: `actor` is the person, or has just come back by recovery.
     """
     with desk.ledger.entry(actor, reason or f"enrolment link for {person}") as entry:
-        url = new_link(desk, entry.tx, person, reset=reset)
-        entry.note("enrolment.link_made", target=person, purpose=RESET if reset else ENROL)
+        url = _make(desk, entry, person, actor, reset=reset)
+        what = f"{actor} made a one-time link with which your sign-in can be set up"
+        desk.notices.queue(entry, person, "enrolment", what=what, when_at=entry.tx.now)
         return url
+
+
+def send_link(
+    desk: Desk, person: str, *, actor: str, reason: str = "", reset: bool = False
+) -> tuple[str, ...]:
+    """Send the person such a link; return the channels that carry it. Who sends it never learns it.
+
+    Raises:
+        NotFound, Conflict, Refused: as `make_link`.
+        Conflict: nothing would carry it; nothing was made.
+    """
+    with desk.ledger.entry(actor, reason or f"enrolment link for {person}") as entry:
+        url = _make(desk, entry, person, actor, reset=reset)
+        until = entry.tx.now + LINK_S
+        about = {"link": url.reveal(), "by": actor, "until_at": until}
+        channels = desk.notices.queue(entry, person, "invitation", until=until, **about)
+        if not channels:
+            raise Conflict(
+                f"Nothing would carry a link to {person}.",
+                remedy="Set `notices:` in limen.yaml and their email, or hand the link over yourself.",
+                code="NO_NOTICE_CHANNEL",
+            )
+        return channels
+
+
+def _make(desk: Desk, entry: Entry, person: str, actor: str, *, reset: bool) -> Secret[str]:
+    """Make a link for another person (SP 800-63B-4 4.2: a second person stands behind a recovery)."""
+    if actor == person:
+        raise Refused("Nobody makes their own link.", remedy="Ask another person.", code="OWN_RECOVERY")
+    mine = directory.find_person(entry.tx.connection, actor)
+    if mine is not None and lowered_trust.SIGNAL in mine.signals:
+        raise Refused(
+            "You have come back by recovery yourself, a short time ago.",
+            remedy="Ask another person to make this link.",
+            code="APPROVER_RECOVERED",
+        )
+    url = new_link(desk, entry.tx, person, reset=reset)
+    entry.note("enrolment.link_made", target=person, purpose=RESET if reset else ENROL)
+    return url
 
 
 def new_link(desk: Desk, tx: Transaction, person: str | None, *, reset: bool = False) -> Secret[str]:

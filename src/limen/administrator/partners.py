@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from limen.administrator.desk import Desk, token_hash
+from limen.administrator.invitations import new_invitation
 from limen.administrator.ledger import Entry
 from limen.administrator.links import ENROL
 from limen.core.entities import Kind, Status
@@ -100,31 +101,46 @@ class Partners:
 
     # --- by people -----------------------------------------------------------------------------------
 
-    def invite(self, entry: Entry, username: str, by: str) -> tuple[Secret[str], tuple[str, ...]]:
+    def invite(
+        self, entry: Entry, username: str, by: str, provider: str = ""
+    ) -> tuple[Secret[str], tuple[str, ...]]:
         """Make a one-time link inside the caller's entry, and queue it to the person and word to the sponsor.
 
-        Returns the link, and the channels that carry it; with none, it is for the administrator to hand over.
+        With a provider it is taken up by a sign-in there; else by setting up a sign-in here. Returns the
+        link, and the channels that carry it; with none, it is for the administrator to hand over.
 
         Raises:
             Conflict: the person may not come in.
+            Invalid: there is no such provider.
         """
         person = directory.get_person(entry.tx.connection, username)
         over = person.expires_at is not None and person.expires_at <= entry.tx.now
         if person.status is not Status.ACTIVE or over:
             remedy = f"Give them more time first: limen user extend {username}."
             raise Conflict(f"{username} may not come in.", remedy=remedy)
-        token = secrets.token_urlsafe(32)
         ends_at = min(entry.tx.now + INVITED_S, person.expires_at or entry.tx.now + INVITED_S)
-        link = EnrolmentLink(token_hash(token), username, ENROL, ends_at)
-        sign_ins.add_link(entry.tx.connection, link)
-        entry.note("enrolment.link_made", target=username, purpose="invitation", expires_at=ends_at)
-        url = f"{self._desk.auth_origin}/enrol/{token}"
+        if provider:
+            url = new_invitation(self._desk, entry, username, provider, ends_at)
+        else:
+            url = self._enrolment(entry, username, ends_at)
+        entry.note(
+            "enrolment.link_made",
+            target=username,
+            purpose="invitation",
+            expires_at=ends_at,
+            **({"provider": provider} if provider else {}),
+        )
         notices = self._desk.notices
-        about = {"link": url, "by": by, "until_at": ends_at}
+        about = {"link": url.reveal(), "by": by, "until_at": ends_at}
         channels = notices.queue(entry, username, "invitation", until=ends_at, **about)
         if person.sponsor is not None:
             notices.queue(entry, person.sponsor, "sponsor", who=person.name, at=person.expires_at)
-        return Secret(url), channels
+        return url, channels
+
+    def _enrolment(self, entry: Entry, username: str, ends_at: Instant) -> Secret[str]:
+        token = secrets.token_urlsafe(32)
+        sign_ins.add_link(entry.tx.connection, EnrolmentLink(token_hash(token), username, ENROL, ends_at))
+        return Secret(f"{self._desk.auth_origin}/enrol/{token}")
 
     def extend(self, entry: Entry, username: str, expires_at: Instant, sponsor: str | None) -> Person:
         """Give somebody more time, or less, inside the caller's entry; and name another sponsor.

@@ -86,7 +86,8 @@ class ScimClients:
                 "configured": name in configs,
                 **counts.get(name, empty),
                 "tokens": [msgspec.to_builtins(one) for one in tokens if one.client == name],
-                "used_at": max((one.used_at or 0.0 for one in tokens if one.client == name), default=0.0) or None,
+                "used_at": max((one.used_at or 0.0 for one in tokens if one.client == name), default=0.0)
+                or None,
             }
             for name in names
         ]
@@ -114,7 +115,9 @@ class ScimClients:
             until = entry.tx.now + overlap_s
             shortened = scim_tokens.shorten_tokens(entry.tx, name, until, but=made.id)
             if shortened:
-                entry.note("scim.tokens_shortened", target=f"scim:{name}", tokens=list(shortened), until=until)
+                entry.note(
+                    "scim.tokens_shortened", target=f"scim:{name}", tokens=list(shortened), until=until
+                )
         return token, made, shortened
 
     def revoke(self, token_id: str, *, actor: str, reason: str) -> ScimToken:
@@ -184,9 +187,7 @@ class ScimClients:
     def _issue(self, entry: Entry, name: str, label: str, life_s: float) -> tuple[Secret[str], ScimToken]:
         body = f"{PREFIX}{_b64(secrets.token_bytes(32))}"
         token = Secret(f"{body}.{_tag(self._desk.key, body)}")
-        made = scim_tokens.add_token(
-            entry.tx, name, token_hash(token.reveal()), label=label, life_s=life_s
-        )
+        made = scim_tokens.add_token(entry.tx, name, token_hash(token.reveal()), label=label, life_s=life_s)
         about = {"token": made.id, "name": made.name, "expires_at": made.expires_at}
         entry.note("scim.token_made", target=f"scim:{name}", **about)
         return token, made
@@ -219,7 +220,9 @@ class ScimClients:
         self._desk.ledger.tell("scim.token_refused", actor=who, reason=why, target=who, ip=ip, why=why)
 
 
-def _adopted(entry: Entry, client: str, person: directory.Person) -> tuple[ScimResource, list[tuple[str, str]]]:
+def _adopted(
+    entry: Entry, client: str, person: directory.Person
+) -> tuple[ScimResource, list[tuple[str, str]]]:
     active = person.status is Status.ACTIVE
     document: dict[str, Any] = {
         "schemas": [USER_URN],

@@ -11,15 +11,13 @@ Laws:
     J3 bounded: a filter has `TERMS_MAX` terms at most, each a comparison of one attribute.
 """
 
-import base64
-import binascii
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Any, cast
 
-from scim2_models import InvalidFilterException, Resource, ScimFilter
+from scim2_models import InvalidFilterException, ScimFilter
 from scim2_models.path import (
     AttributeBinding,
     AttrPath,
@@ -36,6 +34,7 @@ from scim2_models.path import (
 from scim2_server.utils import parametrize
 
 from limen.administrator.scim_models import model_of
+from limen.administrator.scim_values import Read, bind, dated, decoded, reader
 from limen.store.scim import GROUP, USER, VALUE_LENGTH_MAX, Narrow
 
 FILTER_LENGTH_MAX = 4_096  # characters
@@ -43,8 +42,6 @@ TERMS_MAX = 64
 
 Holds = Callable[[Mapping[str, Any]], bool]
 """Whether a filter holds for a resource, as JSON with `meta` and memberships."""
-
-Read = Callable[[Mapping[str, Any]], Any]
 
 _COMPARE: Mapping[CompareOperator, Callable[[Any, Any], bool]] = {
     CompareOperator.eq: operator.eq,
@@ -80,16 +77,20 @@ class Compiled:
     Attributes:
         holds: whether it holds for a document.
         narrow: what the database can look up first (law J2).
-        needs_links: whether it asks for members or groups.
+        exact: whether that is all that it asks.
+        links: the attribute of members or groups that it asks for; empty for none.
+        needs_meta: whether it asks for `meta`.
     """
 
     def __init__(self, kind: str, text: str) -> None:
         model = model_of(kind)
-        bound = cast(ScimFilter[Any], parametrize(ScimFilter, model)(text))
+        bound = parametrize(ScimFilter, model)(text)
         self.holds = _compile(model, bound.ast)
         self.narrow = tuple(_narrow(kind, model, bound.ast))
         heads = {path.attr.lower() for path in _paths(bound.ast)}
-        self.needs_links = bool(heads & {"members", "groups"})
+        self.exact = isinstance(bound.ast, Comparison) and bool(self.narrow)
+        self.links = next((name for name in ("members", "groups") if name in heads), "")
+        self.needs_meta = "meta" in heads
 
 
 def demand_bounded(text: str) -> None:
@@ -126,13 +127,13 @@ def _compile(model: type[Any], node: FilterNode) -> Holds:
 
 
 def _comparison(model: type[Any], node: Comparison) -> Holds:
-    binding = _bind(model, node.attr_path, for_comparison=True)
+    binding = bind(model, node.attr_path, for_comparison=True)
     if binding is None:
         return lambda _document: False
-    read, test = _reader(binding), _test(binding, node)
+    read, test = reader(binding), _test(binding, node)
     if binding.target_type is bytes:
-        return _each(_decoded(read), test, node.op)
-    return _each(_dated(read) if binding.target_type is datetime else read, test, node.op)
+        return _each(decoded(read), test, node.op)
+    return _each(dated(read) if binding.target_type is datetime else read, test, node.op)
 
 
 def _each(read: Read, test: Callable[[Any], bool], op: CompareOperator) -> Holds:
@@ -172,10 +173,10 @@ def _test(binding: AttributeBinding, node: Comparison) -> Callable[[Any], bool]:
 
 
 def _present(model: type[Any], path: AttrPath) -> Holds:
-    binding = _bind(model, path)
+    binding = bind(model, path)
     if binding is None:
         return lambda _document: False
-    read = _reader(binding)
+    read = reader(binding)
     return lambda document: _is_there(read(document))
 
 
@@ -190,10 +191,10 @@ def _is_there(value: Any) -> bool:
 
 
 def _selection(model: type[Any], path: AttrPath, inner: FilterNode) -> Holds:
-    binding = _bind(model, path)
+    binding = bind(model, path)
     if binding is None:
         return lambda _document: False
-    read, entry = _reader(binding), binding.field_type
+    read, entry = reader(binding), binding.field_type
     if not hasattr(entry, "model_fields"):
         return _scalars(read, inner, binding)
     holds = _compile(cast(type[Any], entry), inner)
@@ -224,88 +225,6 @@ def _scalars(read: Read, inner: FilterNode, binding: AttributeBinding) -> Holds:
     return lambda document: any(holds(inner, value) for value in read(document) or ())
 
 
-# --- from a name to a value ----------------------------------------------------------------------------
-
-
-def _bind(model: type[Any], path: AttrPath, *, for_comparison: bool = False) -> AttributeBinding | None:
-    if not issubclass(model, Resource):
-        return _bind_part(model, path)
-    bound = cast(ScimFilter[Any], parametrize(ScimFilter, model)("id pr"))
-    find = bound.resolve_comparison if for_comparison else bound.resolve
-    return find(path, strict=False)
-
-
-def _bind_part(model: type[Any], path: AttrPath) -> AttributeBinding | None:
-    """Bind a name within `emails[…]`, whose model is no resource, as the library does."""
-    from scim2_models.path.resolution import _resolve_filter_path
-
-    return _resolve_filter_path(model, path, strict=False)
-
-
-def _reader(binding: AttributeBinding) -> Read:
-    head = binding.model._scim_name(binding.field_name)
-    sub = binding.target_model._scim_name(binding.sub_field_name) if _has_sub(binding) else None
-    urn = str(getattr(binding.model, "__schema__", "") or "")
-    nested = ":extension:" in urn
-
-    def read(document: Mapping[str, Any]) -> Any:
-        holder = document.get(urn) if nested else document
-        value = holder.get(head) if isinstance(holder, Mapping) else None
-        if sub is None:
-            return value
-        if isinstance(value, list):
-            return [one.get(sub) for one in value if isinstance(one, Mapping)]
-        return value.get(sub) if isinstance(value, Mapping) else None
-
-    return read
-
-
-def read_value(binding: AttributeBinding, document: Mapping[str, Any]) -> Any:
-    """Return the one value that orders a document: of several that of the primary entry, else the first."""
-    urn = str(getattr(binding.model, "__schema__", "") or "")
-    holder = document.get(urn) if ":extension:" in urn else document
-    head = binding.model._scim_name(binding.field_name)
-    value = holder.get(head) if isinstance(holder, Mapping) else None
-    if isinstance(value, list):
-        entries = [one for one in value if isinstance(one, Mapping)] or value
-        marked = (one for one in entries if isinstance(one, Mapping) and one.get("primary") is True)
-        value = next(marked, entries[0] if entries else None)
-    if isinstance(value, Mapping):
-        model = binding.target_model
-        sub = binding.sub_field_name
-        value = value.get(model._scim_name(sub)) if model is not None and sub is not None else None
-    return value
-
-
-def _has_sub(binding: AttributeBinding) -> bool:
-    return binding.sub_field_name is not None and binding.target_model is not None
-
-
-def _dated(read: Read) -> Read:
-    def parse(value: Any) -> Any:
-        return datetime.fromisoformat(value.replace("Z", "+00:00")) if isinstance(value, str) else value
-
-    def dated(document: Mapping[str, Any]) -> Any:
-        value = read(document)
-        return [parse(one) for one in value] if isinstance(value, list) else parse(value)
-
-    return dated
-
-
-def _decoded(read: Read) -> Read:
-    def decode(value: Any) -> Any:
-        try:
-            return base64.b64decode(value) if isinstance(value, str) else value
-        except binascii.Error:
-            return None
-
-    def decoded(document: Mapping[str, Any]) -> Any:
-        value = read(document)
-        return [decode(one) for one in value] if isinstance(value, list) else decode(value)
-
-    return decoded
-
-
 # --- what the database can look up ---------------------------------------------------------------------
 
 
@@ -318,7 +237,7 @@ def _narrow(kind: str, model: type[Any], node: FilterNode) -> Iterator[Narrow]:
         if key is None or term.op != CompareOperator.eq or not isinstance(term.value, str):
             continue
         path = AttrPath("emails", "value") if key == "email" else AttrPath(name.partition(".")[0], None)
-        binding = _bind(model, path, for_comparison=True)
+        binding = bind(model, path, for_comparison=True)
         value = binding.comparable(term.value) if binding else term.value
         if len(value) <= VALUE_LENGTH_MAX and value.isprintable():  # a database takes no NUL, and has none
             yield key, value

@@ -6,7 +6,7 @@ policies say that name; what people read follows.
 
 Laws:
     G1 only its own: an id that is no resource of this client is no member, and says so in an event.
-    G2 what others gave stays: a membership that the directory has from elsewhere is neither taken nor counted.
+    G2 what others gave stays: a membership that the directory has from elsewhere is not taken.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,10 +19,11 @@ from sqlalchemy import delete, insert, select, update
 from limen.administrator.scim_people import Scope
 from limen.administrator.scim_words import demand_text, fold, group_name
 from limen.core.errors import NotFound, Refused
-from limen.store import directory
+from limen.store import directory, scim_members
 from limen.store import scim as rows
 from limen.store.directory.people import chunks, emit_people
-from limen.store.scim import GROUP, USER, Link, Narrow, ScimResource
+from limen.store.scim import GROUP, USER, Narrow, ScimResource
+from limen.store.scim_members import Link
 from limen.store.tables import group as group_table
 from limen.store.tables import membership
 
@@ -59,17 +60,14 @@ def make_group(
     return row
 
 
-def change_group(
-    scope: Scope, before: ScimResource, document: Mapping[str, Any], text: str, members: Collection[str]
-) -> ScimResource:
-    """Return the row of a changed document, with its members in and out; the caller stores the row."""
+def change_group(scope: Scope, before: ScimResource, document: Mapping[str, Any], text: str) -> ScimResource:
+    """Return the row of a changed document; the caller stores it."""
     tx = scope.entry.tx
     display = demand_text(document, "displayName")
     group_name(scope.config, display)  # it must be a name; the one here stays
     if display != before.display and before.owned:
         these = group_table.c.id == before.target
         tx.connection.execute(update(group_table).where(these).values(name=display))
-    set_members(scope, before, members)
     return msgspec.structs.replace(
         before,
         external_id=demand_text(document, "externalId") or None,
@@ -94,13 +92,13 @@ def end_group(scope: Scope, row: ScimResource) -> None:
 def put_in(scope: Scope, row: ScimResource, ids: Sequence[str]) -> int:
     """Put resources of the client into a group; return how many were not in it."""
     tx = scope.entry.tx
-    known = rows.own_members(tx.connection, scope.config.name, set(ids) - {row.id})
+    known = scim_members.own_members(tx.connection, scope.config.name, set(ids) - {row.id})
     strange = len(set(ids)) - len(known)
     if strange:
         why = "no resources of this client have these ids"
         about = {"group": row.target, "count": strange, "why": why}
         scope.entry.note("scim.members_unknown", target=scope.source, **about)
-    new = [known[one] for one in rows.insert_members(tx, row.id, sorted(known))]
+    new = [known[one] for one in scim_members.insert_members(tx, row.id, sorted(known))]
     _join(scope, row.target, [one.target for one in new if one.kind == USER])
     for one in new:
         if one.kind == GROUP:
@@ -111,8 +109,8 @@ def put_in(scope: Scope, row: ScimResource, ids: Sequence[str]) -> int:
 def take_out(scope: Scope, row: ScimResource, ids: Collection[str] | None) -> int:
     """Take members out of a group, all of them when `ids` is None; return how many were in it."""
     tx = scope.entry.tx
-    gone = rows.delete_members(tx, row.id, ids)
-    links = rows.own_members(tx.connection, scope.config.name, gone)
+    gone = scim_members.delete_members(tx, row.id, ids)
+    links = scim_members.own_members(tx.connection, scope.config.name, gone)
     _leave(scope, row.target, [one.target for one in links.values() if one.kind == USER])
     for one in links.values():
         if one.kind == GROUP and _is_nested(scope, one.target, row.target):
@@ -122,7 +120,7 @@ def take_out(scope: Scope, row: ScimResource, ids: Collection[str] | None) -> in
 
 def set_members(scope: Scope, row: ScimResource, ids: Collection[str]) -> int:
     """Make a group's members these; return how many came and went."""
-    present = {one.id for one in rows.list_links(scope.entry.tx.connection, row.id)}
+    present = {one.id for one in scim_members.list_links(scope.entry.tx.connection, row.id)}
     gone = take_out(scope, row, present - set(ids))
     return gone + put_in(scope, row, [one for one in ids if one not in present])
 
@@ -144,8 +142,8 @@ def _found(scope: Scope, name: str, display: str) -> bool:
         return True
     if name not in scope.config.fills or rows.find_by_target(tx.connection, GROUP, name):
         raise UniquenessException(
-            detail=f"displayName: there is a group '{name}' here already. To have this client fill it, name it "
-            f"in `scim.{scope.config.name}.fills` of limen.yaml; or give the client a `group_prefix`.",
+            detail=f"displayName: there is a group '{name}' here already. To have this client fill it, name "
+            f"it in `scim.{scope.config.name}.fills` of limen.yaml; or give the client a `group_prefix`.",
             attribute="displayName",
         )
     return False

@@ -56,14 +56,30 @@ def read_member_steps(tree: Any) -> MemberSteps | None:
     return steps
 
 
+def take_members(tree: Any) -> Sequence[str] | None:
+    """Take a group's members out of its body, and return their ids; None where they are not plain.
+
+    Reading 20,000 of them into models takes seconds, and nothing but their ids counts.
+    """
+    if not isinstance(tree, dict):
+        return None
+    name = next((key for key in tree if str(key).lower() == "members"), "")
+    value = tree.get(name) if name else None
+    if value is None:
+        return ()
+    ids = _ids(value) if isinstance(value, list) else None
+    if ids is not None:
+        del tree[name]
+    return ids
+
+
 # --- inside ----------------------------------------------------------------------------------------
 
 
 def _steps(operation: Mapping[str, Any]) -> list[tuple[str, Sequence[str]]] | None:
-    if {str(name).lower() for name in operation} - {"op", "path", "value"}:
-        return None
     op, path, value = (_member(operation, name) for name in ("op", "path", "value"))
-    if not isinstance(op, str) or not isinstance(path, str):
+    strange = {str(name).lower() for name in operation} - {"op", "path", "value"}
+    if strange or not isinstance(op, str) or not isinstance(path, str):
         return None
     op = op.lower()
     one = _ONE_MEMBER.fullmatch(path.strip())

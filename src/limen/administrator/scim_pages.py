@@ -1,20 +1,24 @@
 """One page of a client's resources: found, ordered and cut (RFC 7644 section 3.4.2.4, RFC 9865).
 
-Without filter and order the database pages. Otherwise what the filter holds for is ordered here, so that SQLite
-and PostgreSQL, which order text differently, answer alike. Ties are ordered by id: pages are stable.
+Without filter and order the database pages. Otherwise what the filter holds for is ordered here, so that
+SQLite and PostgreSQL, which order text differently, answer alike. Ties are ordered by id: pages are stable.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 from scim2_models import InvalidCursorException, SearchRequest
 from sqlalchemy import Connection
 
-from limen.administrator.scim_filter import Compiled, read_value
+from limen.administrator.scim_filter import Compiled
 from limen.administrator.scim_models import model_of
-from limen.administrator.scim_wire import render
+from limen.administrator.scim_values import read_value
+from limen.administrator.scim_wire import render_links, render_meta
 from limen.store import scim as rows
-from limen.store.scim import USER, Link, ScimResource
+from limen.store import scim_members
+from limen.store.scim import USER, ScimResource
+from limen.store.scim_members import Link
 
 Key = tuple[bool, Any, str]
 """What orders a resource: whether it lacks the value, the value, its id."""
@@ -22,7 +26,7 @@ Key = tuple[bool, Any, str]
 SortValue = Callable[[Mapping[str, Any]], Any]
 
 
-class Order(NamedTuple):
+class Order(msgspec.Struct, frozen=True):
     """Which page of what order.
 
     Attributes:
@@ -70,52 +74,53 @@ def find_page(
         total = rows.count_resources(connection, client, kinds)
         found = rows.page_resources(connection, client, kinds, offset=order.start, limit=order.count)
         return Page(total, [(row, None) for row in found] if order.count else [])
-    keys: list[tuple[Key, ScimResource | None]] = []
+    keys: list[Key] = []
     for kind in kinds:
         keys += _keys(connection, client, kind, filters.get(kind), order)
-    keys.sort(key=lambda pair: pair[0], reverse=order.descending)
+    keys.sort(reverse=order.descending)
     return _cut(connection, client, kinds, keys, order)
 
 
 def _keys(
     connection: Connection, client: str, kind: str, wanted: Compiled | None, order: Order
-) -> list[tuple[Key, ScimResource | None]]:
+) -> Iterator[Key]:
+    """Yield the key of each resource that a filter holds for."""
     value_of = order.values.get(kind)
     if wanted is None and value_of is None:
-        return [((False, "", id_), None) for id_ in rows.list_ids(connection, client, kind)]
+        yield from ((False, "", id_) for id_ in rows.list_ids(connection, client, kind))
+        return
     links: Mapping[str, list[Link]] = {}
-    if wanted is not None and wanted.needs_links:
-        links = rows.all_links(connection, client, upwards=kind == USER)
-    found: list[tuple[Key, ScimResource | None]] = []
-    for row in rows.scan_resources(connection, client, (kind,), wanted.narrow if wanted else ()):
-        document = render(row, links.get(row.id))
-        if wanted is not None and not wanted.holds(document):
-            continue
-        value = value_of(document) if value_of else ""
-        found.append(((value is None, "" if value is None else value, row.id), row))
-    return found
+    if wanted is not None and wanted.links and not wanted.exact:
+        links = scim_members.all_links(connection, client, upwards=kind == USER)
+    needs_meta = wanted is None or wanted.needs_meta or value_of is not None
+    for row in rows.scan_documents(connection, client, kind, wanted.narrow if wanted else ()):
+        document = msgspec.json.decode(row.document)
+        document["id"] = row.id
+        if needs_meta:
+            document["meta"] = render_meta(kind, row.version, row.created_at, row.modified_at)
+        if row.id in links:
+            document["groups" if kind == USER else "members"] = render_links(links[row.id], kind)
+        if wanted is None or wanted.exact or wanted.holds(document):
+            value = value_of(document) if value_of else ""
+            yield value is None, "" if value is None else value, row.id
 
 
 def _cut(
-    connection: Connection,
-    client: str,
-    kinds: Sequence[str],
-    keys: Sequence[tuple[Key, ScimResource | None]],
-    order: Order,
+    connection: Connection, client: str, kinds: Sequence[str], keys: Sequence[Key], order: Order
 ) -> Page:
     start, stop = order.start, order.start + order.count
     if order.by_cursor:
-        start, stop = _bounds([key for key, _ in keys], order)
+        start, stop = _bounds(keys, order)
     chosen = keys[start:stop]
-    loaded = {row.id: row for _, row in chosen if row is not None}
-    missing = [key[2] for key, row in chosen if row is None]
-    loaded |= {row.id: row for row in rows.load_resources(connection, client, kinds, missing)}
-    page = Page(len(keys), [(loaded[key[2]], None) for key, _ in chosen])
+    loaded = {
+        row.id: row for row in rows.load_resources(connection, client, kinds, [key[2] for key in chosen])
+    }
+    page = Page(len(keys), [(loaded[key[2]], None) for key in chosen])
     if not order.by_cursor or not chosen:
         return page
     return page._replace(
-        next=_position("next", chosen[-1][0]) if stop < len(keys) else None,
-        previous=_position("previous", chosen[0][0]) if start > 0 else None,
+        next=_position("next", chosen[-1]) if stop < len(keys) else None,
+        previous=_position("previous", chosen[0]) if start > 0 else None,
     )
 
 

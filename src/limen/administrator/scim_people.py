@@ -101,9 +101,7 @@ def make_person(scope: Scope, id_: str, document: Mapping[str, Any], text: str) 
     return row
 
 
-def change_person(
-    scope: Scope, before: ScimResource, document: Mapping[str, Any], text: str
-) -> ScimResource:
+def change_person(scope: Scope, before: ScimResource, document: Mapping[str, Any], text: str) -> ScimResource:
     """Return the row of a changed document, with the person following it; the caller stores the row."""
     tx = scope.entry.tx
     _demand_free(scope, before.id, document)
@@ -208,7 +206,7 @@ def _demand_free(scope: Scope, id_: str, document: Mapping[str, Any]) -> None:
             detail=f"userName: the resource {other.id} has it already.", attribute="userName"
         )
     external = demand_text(document, "externalId")
-    for one in rows.scan_resources(connection, client, (USER,), (("external", external),)) if external else ():
+    for one in rows.scan_documents(connection, client, USER, [("external", external)]) if external else ():
         if one.id != id_:
             raise UniquenessException(
                 detail=f"externalId: the resource {one.id} has it already.", attribute="externalId"
@@ -226,8 +224,8 @@ def _taken(scope: Scope, username: str) -> bool:
         return False
     if person.source != scope.source and person.status is not Status.ENDED:
         raise UniquenessException(
-            detail=f"userName: {username} is a person here already, kept by {person.source}. An administrator "
-            f"can hand them over: limen scim adopt {scope.config.name} {username}",
+            detail=f"userName: {username} is a person here already, kept by {person.source}. An "
+            f"administrator can hand them over: limen scim adopt {scope.config.name} {username}",
             attribute="userName",
         )
     return True

@@ -1,4 +1,4 @@
-"""The SCIM protocol for one client: `scim2-server`'s steps, with answers made of stored JSON where that is all.
+"""The SCIM protocol for one client: `scim2-server`'s steps, with answers made of stored JSON.
 
 A PATCH is answered with 200 and the resource (RFC 7644 section 3.5.2 lets a server answer 204; clients that
 keep the answer as their state go wrong with it), but for groups of more than `MEMBERS_SHOWN` members.
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
+from pydantic_core import to_json
 from scim2_models import (
     Context,
     InvalidSyntaxException,
@@ -25,11 +26,12 @@ from scim2_server.service import ScimService
 from scim2_server.storage import SearchPage
 
 from limen.administrator.scim_filter import demand_bounded
-from limen.administrator.scim_habits import MemberSteps, read_body, read_member_steps
-from limen.administrator.scim_models import load_provider
+from limen.administrator.scim_habits import MemberSteps, read_body, read_member_steps, take_members
+from limen.administrator.scim_models import load_provider, resource_type
 from limen.administrator.scim_storage import ClientStorage
-from limen.administrator.scim_wire import render, version_of
-from limen.store.scim import GROUP, Link, ScimResource
+from limen.administrator.scim_wire import render, to_model, version_of
+from limen.store.scim import GROUP, ScimResource
+from limen.store.scim_members import Link
 
 MEMBERS_SHOWN = 1_000  # in the answer to a PATCH of a group
 PATCH_OPERATIONS_MAX = 1_000
@@ -76,12 +78,14 @@ class ClientHandler(ScimHandler):
 
     def query(self, request: ScimRequest) -> ScimResponse:
         """Read a resource."""
-        if _projects(request):
+        excluded = {one.strip().lower() for one in request.query.get("excludedAttributes", "").split(",")}
+        if "attributes" in request.query or excluded - {"", "members", "groups"}:
             return super().query(request)
         with self.service.provider:
             target = self.service.route(request, Operation.query)
             kind = self.service.resource_type_at(cast(str, target.endpoint)).name
-            row, links = self.storage.read(str(kind), cast(str, target.resource_id))
+            id_ = cast(str, target.resource_id)
+            row, links = self.storage.read(str(kind), id_, with_links=not excluded - {""})
             conditions = self.service.read_conditions(request)
             if not conditions.check(version_of(row), "GET"):
                 return ScimResponse(HTTPStatus.NOT_MODIFIED, None, {"ETag": version_of(row)})
@@ -109,23 +113,41 @@ class ClientHandler(ScimHandler):
         with self.service.provider:
             target = self.service.route(request, Operation.patch)
             kind = str(self.service.resource_type_at(cast(str, target.endpoint)).name)
-            self.service.ensure_json(request.header("Content-Type"))
-            tree = read_body(request.body)
-            request.body = tree.encoded
-            steps = read_member_steps(tree.value) if kind == GROUP else None
+            tree = self._settle(request)
+            steps = read_member_steps(tree) if kind == GROUP else None
             if steps is not None and not _projects(request):
                 return self._change_members(request, target, steps)
             return super().patch(request)
 
     def replace(self, request: ScimRequest) -> ScimResponse:
-        """Replace a resource."""
-        self._settle(request)
-        return super().replace(request)
+        """Replace a resource; of a group, the members apart from what else it says."""
+        with self.service.provider:
+            target = self.service.route(request, Operation.replace)
+            kind = str(self.service.resource_type_at(cast(str, target.endpoint)).name)
+            tree = self._settle(request)
+            members = take_members(tree) if kind == GROUP and not _projects(request) else None
+            if members is None:
+                return super().replace(request)
+            request.body = to_json(tree)
+            return self._replace_group(request, cast(str, target.resource_id), members)
 
     def create(self, request: ScimRequest) -> ScimResponse:
-        """Create a resource."""
-        self._settle(request)
-        return super().create(request)
+        """Create a resource; of a group, the members apart from what else it says."""
+        with self.service.provider:
+            target = self.service.route(request, Operation.create)
+            kind = str(self.service.resource_type_at(cast(str, target.endpoint)).name)
+            tree = self._settle(request)
+            members = take_members(tree) if kind == GROUP else None
+            if members is None:
+                return super().create(request)
+            request.body = to_json(tree)
+            content_type = request.header("Content-Type")
+            resource = self.service.read_creation(resource_type(GROUP), request.body, content_type)
+            row = self.storage.make_group(resource, members)
+            links = self.storage.read(GROUP, row.id)[1]
+            answer = _answer(row, links, request.base_url)
+            answer.headers["Location"] = answer.headers["Content-Location"]
+            return ScimResponse(HTTPStatus.CREATED, answer.body, answer.headers)
 
     def bulk(self, request: ScimRequest) -> ScimResponse:
         """Run a bulk request."""
@@ -135,10 +157,24 @@ class ClientHandler(ScimHandler):
 
     # --- inside ----------------------------------------------------------------------------------------
 
-    def _settle(self, request: ScimRequest) -> None:
-        """Take clients' habits out of a body, where it is one."""
-        if request.body:
-            request.body = read_body(request.body).encoded
+    def _settle(self, request: ScimRequest) -> Any:
+        """Take clients' habits out of a body, and return what it says."""
+        self.service.ensure_json(request.header("Content-Type"))
+        tree = read_body(request.body)
+        request.body = tree.encoded
+        return tree.value
+
+    def _replace_group(self, request: ScimRequest, id_: str, members: Sequence[str]) -> ScimResponse:
+        row, _ = self.storage.read(GROUP, id_, with_links=False)
+        self.service.read_conditions(request).check(version_of(row), "PUT")
+        current = to_model(row, None)
+        replacement = self.service.read_replacement(
+            resource_type(GROUP), request.body, request.header("Content-Type")
+        )
+        replacement.replace(current)
+        row = self.storage.change_group(replacement, members, version_of(row))
+        row, links = self.storage.read(GROUP, id_)
+        return _answer(row, links, request.base_url)
 
     def _found(
         self, request: ScimRequest, types: Any, search: SearchRequest[Any], position: Any
@@ -185,5 +221,3 @@ def _answer(row: ScimResource, links: Sequence[Link] | None, base_url: str) -> S
     tree = render(row, links, base_url.rstrip("/"))
     headers = {"Content-Location": tree["meta"]["location"], "ETag": version_of(row)}
     return ScimResponse(HTTPStatus.OK, tree, headers)
-
-

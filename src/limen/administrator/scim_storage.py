@@ -34,7 +34,9 @@ from limen.administrator.scim_wire import encode, strip, to_model
 from limen.core.errors import Conflict, Invalid, LimenError, NotFound, Refused, Unavailable
 from limen.core.identity_config import ScimConfig
 from limen.store import scim as rows
-from limen.store.scim import GROUP, USER, Link, ScimResource
+from limen.store import scim_members
+from limen.store.scim import GROUP, USER, ScimResource
+from limen.store.scim_members import Link
 
 
 class UnavailableException(SCIMException):
@@ -81,7 +83,7 @@ class ClientStorage(ScimStorage):
     def create(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
         """Make a person or a group."""
         document = strip(resource)
-        id_ = str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))
+        id_ = _new_id()
         with self._writing(f"SCIM: create a {resource_type.name}") as scope:
             if resource_type.name == USER:
                 row = scim_people.make_person(scope, id_, document, encode(document))
@@ -103,8 +105,8 @@ class ClientStorage(ScimStorage):
                 row = scim_people.change_person(scope, before, document, encode(document))
                 values = scim_people.values_of(document)
             else:
-                members = _members(resource)
-                row = scim_groups.change_group(scope, before, document, encode(document), members)
+                scim_groups.set_members(scope, before, _members(resource))
+                row = scim_groups.change_group(scope, before, document, encode(document))
                 values = scim_groups.values_of(document)
             if not rows.save_resource(scope.entry.tx, row, values, expected=before.version):
                 raise PreconditionFailedException
@@ -125,7 +127,9 @@ class ClientStorage(ScimStorage):
 
     # --- what the library has no word for --------------------------------------------------------------
 
-    def read(self, kind: str, id_: str, *, with_links: bool = True) -> tuple[ScimResource, Sequence[Link] | None]:
+    def read(
+        self, kind: str, id_: str, *, with_links: bool = True
+    ) -> tuple[ScimResource, Sequence[Link] | None]:
         """Return a row with its members or groups.
 
         Raises:
@@ -137,12 +141,12 @@ class ClientStorage(ScimStorage):
                 raise _missing(kind, id_)
             if not with_links:
                 return row, None
-            return row, rows.links_of(connection, [id_], upwards=kind == USER).get(id_, ())
+            return row, scim_members.links_of(connection, [id_], upwards=kind == USER).get(id_, ())
 
     def count_members(self, id_: str) -> int:
         """Return how many members a group has."""
         with self._desk.ledger.store.read() as connection:
-            return rows.count_members(connection, id_)
+            return scim_members.count_members(connection, id_)
 
     def find(
         self,
@@ -163,8 +167,26 @@ class ClientStorage(ScimStorage):
             links: dict[str, list[Link]] = {}
             for kind in kinds:
                 ids = [row.id for row, _ in page.found if row.kind == kind]
-                links |= rows.links_of(connection, ids, upwards=kind == USER)
+                links |= scim_members.links_of(connection, ids, upwards=kind == USER)
         return page._replace(found=[(row, links.get(row.id, ())) for row, _ in page.found])
+
+    def make_group(self, resource: Resource[Any], members: Sequence[str]) -> ScimResource:
+        """Make a group of a body that has no members, with these."""
+        document = strip(resource)
+        with self._writing("SCIM: create a Group") as scope:
+            return scim_groups.make_group(scope, _new_id(), document, encode(document), members)
+
+    def change_group(self, resource: Resource[Any], members: Sequence[str], version: str) -> ScimResource:
+        """Store what a PUT has made of a group; one that changes nothing keeps the version."""
+        document = strip(resource)
+        with self._writing("SCIM: change a Group") as scope:
+            before = self._require(scope, GROUP, str(resource.id), version)
+            changed = scim_groups.set_members(scope, before, members)
+            if not changed and encode(document) == before.document:
+                return before
+            row = scim_groups.change_group(scope, before, document, encode(document))
+            rows.save_resource(scope.entry.tx, row, scim_groups.values_of(document))
+        return row
 
     def change_members(
         self, id_: str, steps: Sequence[tuple[str, Sequence[str]]], expected_version: str | None
@@ -211,8 +233,12 @@ class ClientStorage(ScimStorage):
         return row
 
     def _links(self, scope: Scope, row: ScimResource) -> Sequence[Link]:
-        found = rows.links_of(scope.entry.tx.connection, [row.id], upwards=row.kind == USER)
+        found = scim_members.links_of(scope.entry.tx.connection, [row.id], upwards=row.kind == USER)
         return found.get(row.id, ())
+
+
+def _new_id() -> str:
+    return str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))
 
 
 def _members(resource: Resource[Any]) -> list[str]:

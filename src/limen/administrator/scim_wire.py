@@ -1,7 +1,7 @@
 """A stored resource as the client reads it: its document, who is in what, and `meta`.
 
-Answers are made of the stored JSON itself wherever all of it is wanted: reading it into a model and back costs
-a hundred times as much, and a client that lists 20,000 people asks for all of them.
+Answers are made of the stored JSON itself wherever all of it is wanted: reading it into a model and back
+costs a hundred times as much, and a client that lists 20,000 people asks for all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,8 @@ from scim2_models import Resource
 
 from limen.administrator.scim_models import ENTERPRISE_URN, model_of
 from limen.core.ids import Instant
-from limen.store.scim import GROUP, USER, Link, ScimResource
+from limen.store.scim import GROUP, USER, ScimResource
+from limen.store.scim_members import Link
 
 ENDPOINTS: Mapping[str, str] = {USER: "Users", GROUP: "Groups"}
 NOT_STORED = frozenset({"id", "meta", "groups", "members", "password"})
@@ -46,20 +47,30 @@ def render(row: ScimResource, links: Sequence[Link] | None, base_url: str = "") 
     tree["id"] = row.id
     if links:
         name = "groups" if row.kind == USER else "members"
-        tree[name] = [_render_link(one, row.kind, base_url) for one in links]
+        tree[name] = render_links(links, row.kind, base_url)
     if base_url and (manager := (tree.get(ENTERPRISE_URN) or {}).get("manager")):
         manager["$ref"] = _locate(manager.get("$ref"), manager.get("value"), base_url)
         if manager["$ref"] is None:
             del manager["$ref"]
-    tree["meta"] = {
-        "resourceType": row.kind,
-        "created": render_at(row.created_at),
-        "lastModified": render_at(row.modified_at),
-        "version": version_of(row),
-    }
+    tree["meta"] = render_meta(row.kind, row.version, row.created_at, row.modified_at)
     if base_url:
         tree["meta"]["location"] = f"{base_url}/{ENDPOINTS[row.kind]}/{row.id}"
     return tree
+
+
+def render_meta(kind: str, version: int, created_at: Instant, modified_at: Instant) -> dict[str, Any]:
+    """Return `meta`, but for the location."""
+    return {
+        "resourceType": kind,
+        "created": render_at(created_at),
+        "lastModified": render_at(modified_at),
+        "version": f'W/"{version}"',
+    }
+
+
+def render_links(links: Sequence[Link], of: str, base_url: str = "") -> list[dict[str, Any]]:
+    """Return the groups of a person (`of` User), or the members of a group."""
+    return [_render_link(one, of, base_url) for one in links]
 
 
 def to_model(row: ScimResource, links: Sequence[Link] | None) -> Resource[Any]:

@@ -1,7 +1,7 @@
 """Signing in through an OpenID provider: there, and back. Who its subject is here is the admission's to say.
 
 A flow is for one thing: to sign in, or to link the provider's account to the person who is signed in already.
-The second is begun by a form of theirs after a fresh sign-in, and ends only in a browser that they still have.
+The second is begun by a form of theirs after a fresh sign-in, and ends only while they are signed in.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ LOGIN_HINT_MAX = 256  # characters
 
 
 class Linked(msgspec.Struct, frozen=True):
-    """An account of a provider now belongs to the person who is signed in. Their session stays what it was."""
+    """An account of a provider now belongs to whoever is signed in. Their session stays what it was."""
 
     source: str
 
@@ -153,7 +153,7 @@ class Upstream:
             sign=self._sign,
         )
 
-    def _link(self, flow: Flow, identity: UpstreamIdentity, visit: Visit) -> Linked:
+    def _link(self, flow: Flow, identity: UpstreamIdentity, visit: Visit) -> Answer | Linked:
         """Link the account to whoever began this, if they are still who is signed in here."""
         person = flow.person
         if person is None or visit.presented is None or visit.presented.person != person:

@@ -1,4 +1,4 @@
-"""Groups of people who come from a provider: which it lists, which the bundle's rules give, which nobody knows.
+"""Groups of people who come from a provider: listed by it, given by rules of the bundle, or not known.
 
 An organisation with many groups sends a pointer instead of a list (Entra: `_claim_names`, `hasgroups`). Then
 groups come from another source, and until it has listed this person they are unknown: `groups_unknown` names

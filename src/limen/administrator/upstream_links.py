@@ -46,7 +46,9 @@ class UpstreamLinks:
             owner = keys.load_credentials(connection, session.person)
         strong = (Need("second-factor"),) if owner is not None and owner.second_factors else ()
         now = self._desk.clock.now()
-        return next((need for need in (*strong, Need("fresh-sign-in")) if not is_met(need, session, now)), None)
+        return next(
+            (need for need in (*strong, Need("fresh-sign-in")) if not is_met(need, session, now)), None
+        )
 
     def require(self, session: Session, provider: str) -> None:
         """Check that this session may begin to link an account of a provider (law U8).

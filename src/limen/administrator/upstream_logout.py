@@ -44,9 +44,7 @@ class UpstreamLogout:
             self._refuse(source, error.why, ip)
             raise
         with self._desk.ledger.entry("limen", reason, ip=ip) as entry:
-            unused = spend_once(
-                entry.tx.connection, f"logout:{source}", jti, expires_at + LEEWAY_S
-            )
+            unused = spend_once(entry.tx.connection, f"logout:{source}", jti, expires_at + LEEWAY_S)
             if unused:
                 found = identities.find_upstream(entry.tx.connection, source, subject=subject, sid=sid)
                 ended = [
@@ -60,7 +58,7 @@ class UpstreamLogout:
         raise UpstreamRefused("its logout token was used before")
 
     def frontchannel(self, name: str, issuer: str, sid: str, visit: Visit) -> int | TooMany:
-        """Take a front-channel logout, which a frame in some browser asks for; return how many sessions ended.
+        """Take a front-channel logout, asked for by a frame in some browser; return how many sessions ended.
 
         Nothing proves it but the provider's own name of the session, so that is demanded with the issuer.
 

@@ -12,7 +12,9 @@ RESERVED_PREFIX = "limen-"
 """Groups that only local administrators give: a provider must not be able to name Limen's own."""
 
 _NOT_IN_USERNAMES = re.compile(r"[^a-z0-9._@-]+")
-_EMAIL = re.compile(r"[!-?A-~]{1,64}@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_EMAIL = re.compile(
+    r"[!-?A-~]{1,64}@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+)
 
 
 def derive_username(claimed: str) -> str:

@@ -8,20 +8,18 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from limen.administrator.ledger import Entry
-from limen.administrator.links import ENROL, new_link
+from limen.administrator.links import ENROL, new_link, send_link
 from limen.administrator.links import make_link as make_enrolment_link
 from limen.administrator.partners import Partners, demand_changed_terms, demand_terms
 from limen.administrator.session_life import SessionEvent
 from limen.api.body import Body, Why
 from limen.api.deps import Actor, AdminDeps, Deps, decided, guard_roles
-from limen.api.grants import grants_of
+from limen.api.person_page import show_page
 from limen.api.role_groups import make_role_group
 from limen.core.catalogue import CEDAR_TYPES
 from limen.core.entities import Kind, Status
 from limen.core.errors import Invalid
 from limen.store import directory, sessions
-from limen.store.credentials import load_credentials
-from limen.store.identities import list_identities
 
 router = APIRouter(tags=["people"])
 NULLABLE = frozenset({"expires_at", "sponsor"})
@@ -39,6 +37,14 @@ class NewPerson(Body):
     expires_at: float | None = Field(default=None, description="Partners and contractors need an end.")
     sponsor: str | None = Field(default=None, description="Who answers for a partner or contractor.")
     invite: bool = Field(default=False, description="A link for a week, sent by a notice if one can be.")
+    provider: str = Field(default="", description="The OpenID provider at which an invitation is taken up.")
+    reason: str = ""
+
+
+class Invitation(Body):
+    """An invitation to make."""
+
+    provider: str = ""
     reason: str = ""
 
 
@@ -79,6 +85,7 @@ class NewLink(Body):
     """A link to make."""
 
     reset: bool = False
+    send: bool = False
     reason: str = ""
 
 
@@ -122,7 +129,7 @@ def add_person(body: NewPerson, request: Request, deps: Deps, actor: Actor) -> d
             directory.add_member(tx, group, body.id)
         person = directory.get_person(tx.connection, body.id)
         if body.invite:
-            shown = _invite(entry, deps, body.id, actor)
+            shown = _invite(entry, deps, body.id, actor, body.provider)
         else:
             shown = {"enrolment_link": new_link(deps.desk, tx, body.id).reveal()}
             entry.note("enrolment.link_made", target=body.id, purpose=ENROL)
@@ -131,13 +138,13 @@ def add_person(body: NewPerson, request: Request, deps: Deps, actor: Actor) -> d
 
 
 @router.post("/v1/people/{person}/invitation", summary="Invite a person", **decided("admin", "people"))
-def invite(person: str, body: Reason, deps: Deps, actor: Actor) -> dict[str, Any]:
+def invite(person: str, body: Invitation, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Send a one-time link, valid a week, with which a person sets up sign-in; or return it.
 
     `sent` names the channels that carry it. The link itself is told only where there is none.
     """
     with deps.ledger.entry(actor, body.reason) as entry:
-        return _invite(entry, deps, person, actor)
+        return _invite(entry, deps, person, actor, body.provider)
 
 
 @router.post("/v1/people/{person}/extension", summary="Give more time", **decided("admin", "people"))
@@ -148,8 +155,8 @@ def extend(person: str, body: Extension, deps: Deps, actor: Actor) -> dict[str, 
     return dict(msgspec.to_builtins(found))
 
 
-def _invite(entry: Entry, deps: AdminDeps, person: str, by: str) -> dict[str, Any]:
-    link, sent = Partners(deps.desk).invite(entry, person, by)
+def _invite(entry: Entry, deps: AdminDeps, person: str, by: str, provider: str) -> dict[str, Any]:
+    link, sent = Partners(deps.desk).invite(entry, person, by, provider)
     return {"enrolment_link": None if sent else link.reveal(), "sent": list(sent)}
 
 
@@ -165,20 +172,8 @@ def import_people(body: Import, request: Request, deps: Deps, actor: Actor) -> d
 
 @router.get("/v1/people/{person}", summary="Show a person", **decided("read", "people"))
 def show_person(person: str, deps: Deps) -> dict[str, Any]:
-    """Return a person with factors, live sessions, and the grants that reach them."""
-    with deps.store.read() as connection:
-        found = directory.get_person(connection, person)
-        credentials = load_credentials(connection, person)
-        live = sessions.list_sessions(connection, person)
-        elsewhere = list_identities(connection, person)
-    factors = sorted(credentials.second_factors) if credentials else []
-    more = {
-        "second_factors": factors,
-        "identities": [{"source": one.source, "subject": one.subject} for one in elsewhere],
-        "sessions": [one.id for one in live],
-        "grants": grants_of(deps, person),
-    }
-    return {**msgspec.to_builtins(found), **more}
+    """Return all about a person: who keeps them, how they prove themselves, what they can reach, findings."""
+    return show_page(deps, person)
 
 
 @router.patch("/v1/people/{person}", summary="Change a person", **decided("admin", "people"))
@@ -211,13 +206,17 @@ def change_person(
 @router.post(
     "/v1/people/{person}/enrolment-link", summary="Make an enrolment link", **decided("admin", "recovery")
 )
-def make_link(person: str, body: NewLink, deps: Deps, actor: Actor) -> dict[str, str]:
-    """Return a one-time link, valid one hour, with which a person sets up sign-in.
+def make_link(person: str, body: NewLink, deps: Deps, actor: Actor) -> dict[str, Any]:
+    """Return a one-time link, valid one hour, with which a person sets up sign-in. They are told of it.
 
-    With `reset` the old password, factors and codes are gone once it is used, and every session ends.
+    With `reset` the old password, factors and codes are gone once it is used, and every session ends. With
+    `send` it is sent to them and told to nobody else; `sent` names the channels.
     """
+    if body.send:
+        sent = send_link(deps.desk, person, actor=actor, reason=body.reason, reset=body.reset)
+        return {"enrolment_link": None, "sent": list(sent)}
     link = make_enrolment_link(deps.desk, person, actor=actor, reason=body.reason, reset=body.reset)
-    return {"enrolment_link": link.reveal()}
+    return {"enrolment_link": link.reveal(), "sent": []}
 
 
 def _standing(person: directory.Person) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""All about one person, on a page: who keeps them, how they prove themselves, what they can reach, what is wrong."""
+"""All about one person, on a page: who keeps them, what they prove and can reach, what is wrong."""
 
 from typing import Any
 

@@ -41,10 +41,8 @@ def list_keys(deps: Deps) -> list[dict[str, Any]]:
 @router.post("/v1/saml/keys", **decided("admin", "identity"))
 def rotate(body: Rotation, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Make the successor of the key that signs, and publish it at once."""
-    made: dict[str, Any] = msgspec.to_builtins(
-        _keys(deps).rotate(actor, reason=body.reason, after_s=body.after_s)
-    )
-    return made
+    made = _keys(deps).rotate(actor, reason=body.reason, after_s=body.after_s)
+    return dict(msgspec.to_builtins(made))
 
 
 def _keys(deps: AdminDeps) -> SamlKeys:

@@ -132,7 +132,9 @@ class ScimDoor:
             _log.error("scim.failed", method=request.method, why=type(error).__name__, exc_info=error)
             return _error(500, "Limen could not do this. Its log says why.")
 
-    def _serve(self, handle: "Callable[[ScimRequest], ScimResponse]", request: "ScimRequest") -> "ScimResponse":
+    def _serve(
+        self, handle: "Callable[[ScimRequest], ScimResponse]", request: "ScimRequest"
+    ) -> "ScimResponse":
         if request.method in READS or request.path.endswith("/.search"):
             return handle(request)
         with self._turns[request.subject]:
@@ -172,7 +174,9 @@ def _error(status: int, detail: str, scim_type: str = "", **headers: str) -> Res
 def _refuse(refused: ScimTokenRefused) -> Response:
     """Law O1."""
     if refused.wait_s:
-        return _error(429, "Too many tokens from this address were refused.", **{"retry-after": f"{refused.wait_s:.0f}"})
+        return _error(
+            429, "Too many tokens from this address were refused.", **{"retry-after": f"{refused.wait_s:.0f}"}
+        )
     return _error(401, refused.message, **{"www-authenticate": 'Bearer realm="scim"'})
 
 

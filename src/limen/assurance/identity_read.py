@@ -157,9 +157,9 @@ def _proven(connection: Connection, only: Only) -> dict[str, tuple[int, bool]]:
     through = select(t.upstream_session.c.session)
     query = select(t.session.c.person, t.session.c.aal, t.session.c.phishing_resistant)
     query = _of(query.where(t.session.c.id.in_(through)), t.session.c.person, only)
-    for person, aal, resistant in connection.execute(query):
-        best, strong = found.get(person, (0, False))
-        found[person] = (max(best, aal), strong or resistant)
+    for row in connection.execute(query):
+        best, strong = found.get(row.person, (0, False))
+        found[row.person] = (max(best, row.aal), strong or row.phishing_resistant)
     return found
 
 
@@ -169,8 +169,8 @@ def _says(connection: Connection, only: Only) -> dict[str, list[Says]]:
         found[row.person].append(Says(row.source, row.says == "active", row.email))
     users = select(t.scim_resource.c.client, t.scim_resource.c.target, t.scim_resource.c.document)
     users = _of(users.where(t.scim_resource.c.kind == "User"), t.scim_resource.c.target, only)
-    for client, target, document in connection.execute(users):
-        found[target].append(_scim_says(f"scim:{client}", document))
+    for row in connection.execute(users):
+        found[row.target].append(_scim_says(f"scim:{row.client}", row.document))
     return found
 
 

@@ -130,7 +130,7 @@ def _unknowns(facts: IdentityFacts) -> Iterator[Unknown]:
             f"When {unused} people signed in last.",
             "Give the export a column last_sign_in (lastLogonTimestamp), or let them sign in here.",
         )
-    aged = sum(one.status == "active" and one.uses_known and one.created_at is None for one in facts.people)
+    aged = sum(one.status == "active" and one.created_at is None for one in facts.people)
     if aged:
         yield Unknown(f"Since when {aged} accounts exist.", "Give the export a column created (whenCreated).")
     parts = (

@@ -19,6 +19,7 @@ from limen.cli.output import (
     print_json,
     print_rows,
 )
+from limen.cli.person_page import print_page
 from limen.core.entities import Kind, Status
 from limen.core.errors import Invalid
 
@@ -54,8 +55,12 @@ def list_people(
 
 @app.command()
 def show(user: str, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Show a person: status, groups, factors, sessions, and the grants that reach them."""
-    print_fields(connect(state).get(f"/v1/people/{user}"), as_json=as_json)
+    """Show all about a person: who keeps them, how they prove themselves, what they reach, what is wrong."""
+    page = connect(state).get(f"/v1/people/{user}")
+    if as_json:
+        print_json(page)
+    else:
+        print_page(page)
 
 
 @app.command()
@@ -100,13 +105,17 @@ def invite(
     kind: Annotated[Kind, typer.Option(help="How they belong to the organisation.")] = Kind.PARTNER,
     expires: Annotated[str | None, typer.Option(help="Last day, as 2027-01-31; a year at most.")] = None,
     sponsor: Annotated[str | None, typer.Option(help=SPONSOR)] = None,
+    provider: Annotated[
+        str, typer.Option(help="Their own OpenID provider, at which they sign in instead of by a password.")
+    ] = "",
     again: Annotated[bool, typer.Option("--again", help="Invite somebody who is here already.")] = False,
     reason: ReasonOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Invite a partner or contractor by a one-time link, valid a week; everything ends on their last day."""
     if again:
-        answer = connect(state).post(f"/v1/people/{user}/invitation", {"reason": reason})
+        wanted = {"provider": provider, "reason": reason}
+        answer = connect(state).post(f"/v1/people/{user}/invitation", wanted)
     else:
         body = {
             "id": user,
@@ -117,6 +126,7 @@ def invite(
             "expires_at": parse_instant(expires, "--expires"),
             "sponsor": sponsor,
             "invite": True,
+            "provider": provider,
             "reason": reason,
         }
         answer = connect(state).post("/v1/people", body)
@@ -200,11 +210,16 @@ def link(
     reset: Annotated[
         bool, typer.Option("--reset", help="Drop the old password, factors and codes, and end all sessions.")
     ] = False,
+    send: Annotated[bool, typer.Option("--send", help="Send it to them, and print nothing.")] = False,
     reason: ReasonOption = "",
 ) -> None:
-    """Print a new one-time link with which a person sets up sign-in again."""
-    answer = connect(state).post(f"/v1/people/{user}/enrolment-link", {"reset": reset, "reason": reason})
-    out.print(answer["enrolment_link"], markup=False)
+    """Print, or send, a new one-time link with which a person sets up sign-in again."""
+    wanted = {"reset": reset, "send": send, "reason": reason}
+    answer = connect(state).post(f"/v1/people/{user}/enrolment-link", wanted)
+    if answer["sent"]:
+        out.print(f"On its way to {user}, by {' and '.join(answer['sent'])}.", markup=False)
+    else:
+        out.print(answer["enrolment_link"], markup=False)
 
 
 @app.command("import")

@@ -46,11 +46,11 @@ def list_keys(state: StateOption = None, as_json: JsonOption = False) -> None:
 def rotate(
     reason: WhyOption,
     after: Annotated[
-        str, typer.Option(help="When it begins to sign: 14d. All who trust Limen know it by then.")
-    ] = "",
+        str, typer.Option(help="When it begins to sign; all who trust Limen know it then.")
+    ] = "14d",
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the next key: it is in the metadata at once, and signs later."""
-    body = {"reason": reason, **({"after_s": parse_duration(after, "--after")} if after else {})}
+    body = {"reason": reason, "after_s": parse_duration(after, "--after")}
     print_fields(connect(state).post("/v1/saml/keys", body), as_json=as_json)

@@ -23,6 +23,7 @@ from limen.console import (
     connect_routes,
     enrol_routes,
     identity_routes,
+    invited_routes,
     oauth_program_routes,
     oauth_routes,
     oidc_routes,
@@ -67,6 +68,7 @@ AUTH_ROUTERS = (
     oauth_program_routes.router,
     complaint_routes.router,
     break_glass_routes.router,
+    invited_routes.router,
 )
 APP_ROUTERS = (system_routes.static, callback.router)
 INTERNAL_ROUTERS = (system_routes.internal, system_routes.public)

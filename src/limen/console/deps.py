@@ -15,12 +15,12 @@ from limen.administrator.complaints import Complaints, FindDecision
 from limen.administrator.connect import ConnectDesk
 from limen.administrator.desk import Desk
 from limen.administrator.enrolment import Enrolment
+from limen.administrator.invitations import InvitedUpstream
 from limen.administrator.ledger import EventSink, Ledger
-from limen.administrator.recovery import Recovery
-from limen.administrator.recovery_approval import Approvals
-from limen.administrator.oauth.machines import Machines
 from limen.administrator.oauth.machines import Machines
 from limen.administrator.oauth.server import AuthorizationServer
+from limen.administrator.recovery import Recovery
+from limen.administrator.recovery_approval import Approvals
 from limen.administrator.saml_keys import SamlKeys
 from limen.administrator.saml_logout import SamlLogout
 from limen.administrator.saml_names import SamlNames
@@ -30,7 +30,6 @@ from limen.administrator.saml_upstream_logout import SamlUpstreamLogout
 from limen.administrator.sign_in import SignIn
 from limen.administrator.signing_keys import SigningKeys
 from limen.administrator.step_up import StepUp
-from limen.administrator.upstream import Upstream
 from limen.administrator.upstream_links import UpstreamLinks
 from limen.administrator.upstream_logout import UpstreamLogout
 from limen.administrator.workload_life import WorkloadLife
@@ -114,7 +113,7 @@ class Parts:
         self.sign_in = SignIn(self.desk)
         self.step_up = StepUp(self.desk)
         client_keys = SigningKeys(self.desk.ledger, deps.clock, deps.sealer)
-        self.upstream = Upstream(
+        self.upstream = InvitedUpstream(
             self.desk,
             self.sign_in,
             deps.secret,

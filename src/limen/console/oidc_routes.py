@@ -1,4 +1,4 @@
-"""Signing in through an OpenID provider: there and back; and what the provider says when somebody signs out."""
+"""Signing in through an OpenID provider: there and back; and what it says when somebody signs out."""
 
 from typing import Annotated
 
@@ -15,9 +15,7 @@ from limen.console.sign_in_routes import error_words, finish, read_target, statu
 from limen.core.errors import Unavailable
 from limen.information.identity.oidc_tokens import UpstreamRefused
 
-NOT_ADMITTED = (
-    "The sign-in through this provider opens nothing here. If it should, tell an administrator when you tried."
-)
+NOT_ADMITTED = "This sign-in opens nothing here. If it should, tell an administrator when you tried."
 UNCACHED = {"cache-control": "no-store"}
 
 router = APIRouter()
@@ -51,7 +49,8 @@ def start(caller: AnyCaller, provider: str, flow: str = "", hint: str = "") -> R
 def callback(caller: AnyCaller, provider: str) -> Response:
     """Take the provider's answer. It counts only in the browser whose flow asked for it."""
     query = caller.request.query_params
-    once = {name: query[name] for name in query if len(query.getlist(name)) == 1}  # RFC 6749 3.1
+    # RFC 6749 3.1: none may come twice. One that does is there, and right for nothing.
+    once = {name: query[name] if len(query.getlist(name)) == 1 else "" for name in query}
     answer, flow = caller.parts.upstream.finish(provider, once, caller.visit)
     if isinstance(answer, Linked):
         response = answers.redirect(PAGE)

@@ -1,7 +1,7 @@
 """Which provider somebody goes to: by the domain of what they typed, by a button, or by where they came from.
 
-Domains are compared as they stand, ASCII alone: what merely looks like `corp.example` leads nowhere. Providers
-that have domains have no button: the sign-in page does not list an organisation's partners to strangers.
+Domains are compared as they stand, ASCII alone: what merely looks like `corp.example` leads nowhere.
+Providers that have domains have no button: the sign-in page does not list partners to strangers.
 """
 
 from typing import Any
@@ -63,4 +63,6 @@ def go_on(caller: Caller, title: str, url: str) -> Response:
     Not a redirect: browsers hold `form-action` against all that follows a form, and a provider's pages are at
     addresses that only it knows.
     """
-    return answers.page(caller, "onward.html", title=f"Going on to {title}", url=url, label=f"Go on to {title}")
+    return answers.page(
+        caller, "onward.html", title=f"Going on to {title}", url=url, label=f"Go on to {title}"
+    )

@@ -8,7 +8,20 @@ from limen.core.catalogue import Catalogue
 from limen.core.entities import Kind
 from limen.core.identity_config import AssuranceRule, ClaimRule, OidcConfig, SourceRules
 from limen.engine import rules
-from limen.engine.forms import Choice, Duration, Flag, Form, Key, Many, MapOf, Rule, Table, Text, Whole, nearest
+from limen.engine.forms import (
+    Choice,
+    Duration,
+    Flag,
+    Form,
+    Key,
+    Many,
+    MapOf,
+    Rule,
+    Table,
+    Text,
+    Whole,
+    nearest,
+)
 from limen.engine.named_files import NamedFiles
 from limen.engine.read_forms import Log, Path
 
@@ -44,7 +57,9 @@ def _secure_url(text: str) -> str:
     return text
 
 
-GROUPS_FROM = Rule("claims, endpoint, scim:CLIENT or ldap:DIRECTORY", _groups_from, "^(claims|endpoint|scim:|ldap:)")
+GROUPS_FROM = Rule(
+    "claims, endpoint, scim:CLIENT or ldap:DIRECTORY", _groups_from, "^(claims|endpoint|scim:|ldap:)"
+)
 SOURCE = Rule("scim:CLIENT or ldap:DIRECTORY", _source, "^(scim|ldap):")
 SECURE_URL = Rule('an address, such as "https://graph.example.com/me/memberOf"', _secure_url, "^https?://")
 
@@ -62,9 +77,7 @@ _CLAIM_RULE = Table(
 _LINK = Table(
     {
         "source": Key(Text(SOURCE), "The source that lists the same people.", required=True),
-        "claim": Key(
-            Text(rules.CLAIM), "The claim that is that source's own id of a person.", required=True
-        ),
+        "claim": Key(Text(rules.CLAIM), "The claim that is that source's own id of a person.", required=True),
     }
 )
 
@@ -74,7 +87,9 @@ PEOPLE: Mapping[str, Key] = {
     ),
     "create": Key(Flag(), "Make the person at first sign-in.", "true"),
     "kind": Key(Choice(tuple(Kind)), "What its people are here.", "employee"),
-    "sponsor": Key(Text(rules.USER), "Who answers for its people; partners and contractors need one.", "none"),
+    "sponsor": Key(
+        Text(rules.USER), "Who answers for its people; partners and contractors need one.", "none"
+    ),
     "expires": Key(Duration(), "How long people made at first sign-in stay.", "without end"),
     "domains": Key(
         Many(Text(rules.DOMAIN), at_least=1),
@@ -127,7 +142,9 @@ _PROVIDER = Table(
             "phr and phrh: AAL 2, phishing-resistant; REFEDS MFA and PAPE multi-factor: AAL 2",
         ),
         "step_up": Key(
-            Table({need: Key(_ACR_VALUES, f"`acr_values` for a session that lacks {need}.") for need in _NEEDS}),
+            Table(
+                {need: Key(_ACR_VALUES, f"`acr_values` for a session that lacks {need}.") for need in _NEEDS}
+            ),
             "What to ask it for when a session lacks something.",
             "nothing but `max_age`",
         ),
@@ -239,11 +256,13 @@ def _check_provider(tree: Mapping[str, Any], scopes: tuple[str, ...], path: Path
 
 
 def _worth(tree: Mapping[str, Mapping[str, Any]] | None) -> Mapping[str, AssuranceRule] | None:
-    return None if tree is None else {value: AssuranceRule(**{"aal": 1, **one}) for value, one in tree.items()}
+    return (
+        None if tree is None else {value: AssuranceRule(**{"aal": 1, **one}) for value, one in tree.items()}
+    )
 
 
 def check_sources(catalogue: Catalogue, log: Log) -> None:
-    """Note what only the whole catalogue can tell of sources: domains that two claim, names that nothing has."""
+    """Note what only the whole can tell of sources: domains that two claim, names that nothing has."""
     sources = catalogue.sources
     found = [(("oidc", one.name), one.people) for one in catalogue.oidc]
     found += [(("saml", one.name), one.people) for one in sources.saml]

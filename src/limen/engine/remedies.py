@@ -37,7 +37,12 @@ DEVICE_REMEDIES = frozenset(
 )
 """Remedies that tell something about devices: hidden below AAL2."""
 
-WEAKER = {"passkey": "second-factor", "compliant-device": "enrolled-device", "sign-in": "fresh-sign-in"}
+WEAKER = {
+    "passkey": "second-factor",
+    "hardware-key": "passkey",
+    "compliant-device": "enrolled-device",
+    "sign-in": "fresh-sign-in",
+}
 """Where the weaker remedy does, the stronger one is not asked for."""
 
 
@@ -79,6 +84,9 @@ def _sign_in(facts: Facts, part: Slice) -> Iterator[Candidate]:
         yield Candidate(Remedy("second-factor", "Sign in with a second factor."), "proof", _second_factor)
     if (proofs or "session.phishing_resistant" in fields) and not session.phishing_resistant:
         yield Candidate(Remedy("passkey", "Sign in with a passkey."), "proof", _passkey)
+    if "session.aal" in fields and session.aal < 3:
+        sentence = "Sign in with a hardware security key of a model that your organisation has listed."
+        yield Candidate(Remedy("hardware-key", sentence), "proof", _hardware)
     if "session.auth_age" in fields:
         yield Candidate(_fresh_remedy(part), "age", _fresh)
     if "session.age" in fields:
@@ -93,6 +101,14 @@ def _passkey(request: AccessRequest, facts: Facts) -> Asked:
     def proven(session: SessionFacts) -> dict[str, Any]:
         methods = _with_method(session, "passkey")
         return {"aal": max(2, session.aal), "phishing_resistant": True, "methods": methods}
+
+    return request, _with_session(facts, proven)
+
+
+def _hardware(request: AccessRequest, facts: Facts) -> Asked:
+    def proven(session: SessionFacts) -> dict[str, Any]:
+        methods = tuple(sorted({*session.methods, "passkey", "hardware-key"}))
+        return {"aal": 3, "phishing_resistant": True, "methods": methods}
 
     return request, _with_session(facts, proven)
 

@@ -8,6 +8,7 @@ not inherit the people of the one before.
 """
 
 import hashlib
+
 import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 

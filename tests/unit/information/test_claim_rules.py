@@ -85,7 +85,9 @@ def test_a_pattern_means_what_a_shell_would_say(value: str, pattern: str) -> Non
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("a.b", max_size=4), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("a.b", max_size=4), inner, max_size=3)
+    ),
     max_leaves=12,
 )
 _RULES = st.lists(

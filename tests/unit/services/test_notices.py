@@ -76,7 +76,9 @@ def mailbox() -> Iterator[tuple[Mailbox, int]]:
     controller.stop()
 
 
-def _queue(world: RecoveryWorld, kind: Any = "invitation", person: str = "ada", **facts: Any) -> tuple[str, ...]:
+def _queue(
+    world: RecoveryWorld, kind: Any = "invitation", person: str = "ada", **facts: Any
+) -> tuple[str, ...]:
     with world.parts.desk.ledger.entry("test", "tell") as entry:
         return world.parts.desk.notices.queue(entry, person, kind, **(facts or {"link": LINK}))
 
@@ -208,7 +210,10 @@ def test_the_erased_are_told_nothing(world: RecoveryWorld) -> None:
 
 
 def _authority() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "T")])
+    key, name = (
+        ec.generate_private_key(ec.SECP256R1()),
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "T")]),
+    )
     today = datetime.now(UTC)
     made = (
         x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
@@ -241,7 +246,11 @@ def secured(tmp_path: Path) -> Iterator[tuple[Mailbox, int, str, list[Any]]]:
     class Secured(Loopback):
         def factory(self) -> Server:
             return Server(
-                self.handler, tls_context=context, require_starttls=True, authenticator=check, auth_required=True
+                self.handler,
+                tls_context=context,
+                require_starttls=True,
+                authenticator=check,
+                auth_required=True,
             )
 
     controller = Secured(box, hostname="127.0.0.1", port=0)

@@ -61,5 +61,9 @@ def lacking(session: Session, asked: Iterable[str], max_age_s: int | None, now: 
 
 
 def unmet(session: Session, asked: Iterable[str]) -> bool:
-    """Whether none of the values that a client asks for is met (RFC 9470 section 5)."""
-    return bool(tuple(asked)) and not held(session).intersection(asked)
+    """Whether none of the values that a client asks for is met (RFC 9470 section 5).
+
+    Values that nobody here knows are wishes, and count for nothing (OIDC Core 3.1.2.1: `acr_values`).
+    """
+    wanted = frozenset(asked).intersection(ACR_VALUES)
+    return bool(wanted) and held(session).isdisjoint(wanted)

@@ -95,7 +95,9 @@ def _find(claims: Any, name: str, depth: int) -> Any:
 def _scalars(value: Any) -> Iterator[Scalar]:
     listed = value if isinstance(value, list | tuple) else (value,)
     for one in listed[:VALUES_MAX]:
-        if (isinstance(one, str) and 0 < len(one) <= VALUE_LENGTH_MAX) or (isinstance(one, int) and -(2**63) <= one < 2**63):
+        if (isinstance(one, str) and 0 < len(one) <= VALUE_LENGTH_MAX) or (
+            isinstance(one, int) and -(2**63) <= one < 2**63
+        ):
             yield one
 
 
@@ -104,7 +106,9 @@ def _fit(value: Scalar, kind: str) -> Scalar | None:
     if kind == "Bool":
         return TRUTHS.get(text.lower())
     if kind == "Long":
-        whole = isinstance(value, str) and text.removeprefix("-").isascii() and text.removeprefix("-").isdigit()
+        whole = (
+            isinstance(value, str) and text.removeprefix("-").isascii() and text.removeprefix("-").isdigit()
+        )
         number = int(text) if whole and len(text) <= 20 else value
         good = isinstance(number, int) and not isinstance(number, bool) and -(2**63) <= number < 2**63
         return number if good else None

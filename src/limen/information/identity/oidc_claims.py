@@ -1,7 +1,7 @@
 """From claims that hold to an identity: names, an address that is verified, groups or why there are none.
 
-Groups may be listed, or pointed to (OIDC Core 5.6.2; Entra's overage: `_claim_names`, `hasgroups`). A pointer is
-never followed as it stands: it would be the token that says where Limen's access token goes. The bundle names the
+Groups may be listed, or pointed to (OIDC Core 5.6.2; Entra's overage: `_claim_names`, `hasgroups`). A pointer
+is never followed as it stands: then the token would say where Limen's access token goes. The bundle names the
 endpoint, or another source lists the groups; until then they are unknown.
 """
 
@@ -18,7 +18,7 @@ from limen.information.identity.upstream_assurance import assess_upstream
 from limen.information.identity.upstream_identity import UpstreamIdentity
 
 GROUPS_MAX = 100_000  # of one identity
-PAGES_MAX = 1_000  # of the endpoint that lists them
+PAGES_MAX = 500  # of the endpoint that lists them
 UNKNOWN_AGE_S = 900.0  # a sign-in whose age the provider does not say is never fresh
 
 
@@ -80,11 +80,11 @@ def fetch_groups(
     """
     url: str | None = config.groups_endpoint
     found: set[str] = set()
-    for _ in range(PAGES_MAX):
-        if url is None:
-            return tuple(sorted(found)), ""
-        if len(found) > GROUPS_MAX:
-            return None, f"the groups endpoint lists more than {GROUPS_MAX}"
+    seen: set[str] = set()
+    while url is not None:
+        if url in seen or len(seen) >= PAGES_MAX or len(found) > GROUPS_MAX:
+            return None, "the groups endpoint has no end"
+        seen.add(url)
         try:
             page = http.get_json(url, {"Authorization": f"Bearer {access_token}"})
         except Unavailable:
@@ -97,11 +97,13 @@ def fetch_groups(
         if onward is not None and not _same_origin(onward, url):
             return None, "the groups endpoint leads elsewhere"
         url = onward
-    return None, "the groups endpoint has no end"
+    return tuple(sorted(found)), ""
 
 
 def _named(listed: list[Any], field: str) -> set[str]:
-    named = {one.get(field) if isinstance(one, Mapping) else one for one in listed if not isinstance(one, list)}
+    named = {
+        one.get(field) if isinstance(one, Mapping) else one for one in listed if not isinstance(one, list)
+    }
     return {one for one in named if isinstance(one, str) and one}
 
 

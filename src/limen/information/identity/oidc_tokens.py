@@ -1,9 +1,10 @@
 """From an authorization code to claims that hold: the token endpoint, the ID token, the logout token.
 
-`refused` is how everything of a provider that does not hold is refused: one sentence for the person, the cause
-apart, for the operator.
+`refused` is how all that does not hold is refused: one sentence for the person, the cause apart, for the
+operator.
 """
 
+import re
 import secrets
 import warnings
 from collections.abc import Callable, Mapping
@@ -142,11 +143,17 @@ def exchange_code(
         except httpx.TransportError as error:
             raise http.unavailable() from error
         except (AuthlibBaseError, httpx.HTTPStatusError, ValueError, RecursionError) as error:
-            raise refused("its code was not accepted") from error
+            raise refused(f"its code was not accepted{_said(error)}") from error
     found = (tokens.get("id_token"), tokens.get("access_token")) if isinstance(tokens, Mapping) else ()
     if not all(isinstance(one, str) and one for one in found) or not found:
         raise refused("its answer holds no ID token")
     return str(found[0]), str(found[1])
+
+
+def _said(error: Exception) -> str:
+    """Return the error code of a token endpoint, if it is one (RFC 6749 section 5.2)."""
+    code = getattr(error, "error", None)
+    return f": {code}" if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,64}", code) else ""
 
 
 def verify_id_token(

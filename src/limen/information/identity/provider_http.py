@@ -1,4 +1,4 @@
-"""How an organisation elsewhere is spoken to: over TLS, bounded in time, size and number, never redirected."""
+"""How an organisation elsewhere is spoken to: over TLS, bounded in time, size, number, never redirected."""
 
 import ssl
 import threading
@@ -64,7 +64,9 @@ class ProviderHttp:
         """Return the options of an `httpx.Client`, whatever uses it: its answers are bounded."""
         inner = self._transport
         if inner is None:
-            inner = httpx.HTTPTransport(verify=ssl.create_default_context(cadata=self._ca_pem), trust_env=False)
+            inner = httpx.HTTPTransport(
+                verify=ssl.create_default_context(cadata=self._ca_pem), trust_env=False
+            )
         return {
             "timeout": TIMEOUT_S,
             "follow_redirects": False,
