@@ -4,6 +4,7 @@ import shutil
 import zlib
 from base64 import b64encode
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -41,37 +42,27 @@ def test_a_request_that_the_app_has_signed_is_taken(world: ClientWorld) -> None:
     assert world.browser().get(ask(world)).is_redirect
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"who": None}, "it is not signed"),
-        ({"who": forger.party("mallory")}, "its signature is by none of the keys of the metadata"),
-        ({"algorithm": forger.RSA_SHA1}, "it is signed by an algorithm that does not count"),
-        ({"issuer": "https://mallory.example"}, "it is from an app that is not in the bundle"),
-        ({"destination": "https://other.example/sso"}, "it is meant for another address"),
-        ({"late_s": 900.0}, "it was not made within the last minutes"),
-        ({"late_s": -90.0}, "it was not made within the last minutes"),
-        (
-            {"more": 'AssertionConsumerServiceURL="https://mallory.example/acs"'},
-            "it wants the answer at an address that is not in its metadata",
-        ),
-        (
-            {"more": f'AssertionConsumerServiceURL="{ACS}/../evil"'},
-            "it wants the answer at an address that is not in its metadata",
-        ),
-        (
-            {"more": 'AssertionConsumerServiceIndex="7"'},
-            "it wants the answer at an address that is not in its metadata",
-        ),
-        ({"inside": "<saml:Subject/>"}, "it asks for a person by name"),
-    ],
-)  # fmt: skip
-def test_a_request_that_does_not_hold_is_refused_before_anybody_signs_in(
-    world: ClientWorld, changes: dict[str, str], said: str
-) -> None:
-    refused = world.browser().get(ask(world, **changes))
-    assert refused.status_code == 403
-    assert why(world) == said and said not in refused.text
+NOT_LISTED = "it wants the answer at an address that is not in its metadata"
+WRONG: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"who": None}, "it is not signed"),
+    ({"who": forger.party("mallory")}, "its signature is by none of the keys of the metadata"),
+    ({"algorithm": forger.RSA_SHA1}, "it is signed by an algorithm that does not count"),
+    ({"issuer": "https://mallory.example"}, "it is from an app that is not in the bundle"),
+    ({"destination": "https://other.example/sso"}, "it is meant for another address"),
+    ({"late_s": 900.0}, "it was not made within the last minutes"),
+    ({"late_s": -90.0}, "it was not made within the last minutes"),
+    ({"more": 'AssertionConsumerServiceURL="https://mallory.example/acs"'}, NOT_LISTED),
+    ({"more": f'AssertionConsumerServiceURL="{ACS}/../evil"'}, NOT_LISTED),
+    ({"more": 'AssertionConsumerServiceIndex="7"'}, NOT_LISTED),
+    ({"inside": "<saml:Subject/>"}, "it asks for a person by name"),
+)
+
+
+def test_v1_a_request_that_does_not_hold_is_refused_before_anybody_signs_in(world: ClientWorld) -> None:
+    for changes, said in WRONG:
+        refused = world.browser().get(ask(world, **changes))
+        assert (refused.status_code, why(world)) == (403, said)
+        assert said not in refused.text
 
 
 def test_a_bomb_is_not_inflated(world: ClientWorld) -> None:
@@ -115,14 +106,11 @@ def test_si1_a_session_that_ended_gets_nothing_any_more(world: ClientWorld) -> N
     assert browser.get(waiting).headers["location"].startswith("/login?flow=")
 
 
-@pytest.mark.parametrize("how", ["unsigned", "another-key", "another-person"])
-def test_a_forged_logout_ends_no_session(world: ClientWorld, how: str) -> None:
+def test_a_forged_logout_ends_no_session(world: ClientWorld) -> None:
     browser = world.browser()
     browser.sign_in("ada")
     browser.follow(browser.get(ask(world)))
-    who = None if how == "unsigned" else forger.party("mallory") if how == "another-key" else APP
-    request = forger.logout_request(
-        world.clock.now(), LOGOUT, issuer=forger.SP, name_id="root" if how == "another-person" else "ada"
-    )
-    world.browser().get(forger.redirect(LOGOUT, request, who=who))
-    assert browser.get("/account").status_code == 200
+    for who, name in ((None, "ada"), (forger.party("mallory"), "ada"), (APP, "root")):
+        request = forger.logout_request(world.clock.now(), LOGOUT, issuer=forger.SP, name_id=name)
+        world.browser().get(forger.redirect(LOGOUT, request, who=who))
+        assert browser.get("/account").status_code == 200

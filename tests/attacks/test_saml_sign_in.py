@@ -94,24 +94,28 @@ def test_w3_a_stranger_reads_the_same_whatever_did_not_hold(world: SamlWorld) ->
     assert world.why() == "its username is somebody's here: an identity is never linked by name"
 
 
-@pytest.mark.parametrize("how", ["unsigned", "another-key", "sha1", "another-address", "replayed", "old"])
-def test_a_forged_logout_signs_nobody_out(world: SamlWorld, how: str) -> None:
+def test_a_forged_logout_signs_nobody_out(world: SamlWorld) -> None:
     browser = world.browser()
     world.sign_in(browser, session_index="s-1")
-    who = None if how == "unsigned" else forger.party("mallory") if how == "another-key" else IDP
-    algorithm = forger.RSA_SHA1 if how == "sha1" else forger.RSA_SHA256
-    request = forger.logout_request(
-        world.clock.now() - (900 if how == "old" else 0),
-        "https://other.example/slo" if how == "another-address" else LOGOUT,
-        issuer=forger.IDP,
-        name_id="somebody-else" if how == "replayed" else "ada-7",
-    )
-    url = forger.redirect(LOGOUT, request, who=who, algorithm=algorithm)
-    if how == "replayed":
-        assert world.browser().get(url).is_redirect
-    refused = world.browser().get(url)
-    assert refused.status_code == 403
-    assert world.why() and world.why() not in refused.text
+    now = world.clock.now()
+    good = forger.logout_request(now, LOGOUT, issuer=forger.IDP, name_id="ada-7")
+    elsewhere = forger.logout_request(now, "https://other.example/slo", issuer=forger.IDP, name_id="ada-7")
+    old = forger.logout_request(now - 900, LOGOUT, issuer=forger.IDP, name_id="ada-7")
+    other = forger.logout_request(now, LOGOUT, issuer=forger.IDP, name_id="eve", ident="_once")
+    once = forger.redirect(LOGOUT, other, who=IDP)
+    assert world.browser().get(once).is_redirect
+    forged = {
+        forger.redirect(LOGOUT, good): "it is not signed",
+        forger.redirect(LOGOUT, good, who=forger.party("mallory")): "its signature is by none of the keys",
+        forger.redirect(LOGOUT, good, who=IDP, algorithm=forger.RSA_SHA1): "it is signed by an algorithm",
+        forger.redirect(LOGOUT, elsewhere, who=IDP): "it is meant for another address",
+        forger.redirect(LOGOUT, old, who=IDP): "it was not made within the last minutes",
+        once: "it came before",
+    }
+    for url, said in forged.items():
+        refused = world.browser().get(url)
+        assert (refused.status_code, world.why()[: len(said)]) == (403, said)
+        assert world.why() not in refused.text
     assert browser.get("/account").status_code == 200
 
 

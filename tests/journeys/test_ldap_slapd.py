@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from limen.administrator.desk import seal_context
 from limen.administrator.ldap_sync import LdapSync
 from limen.core.entities import Status
 from limen.core.errors import Conflict, LimenError, NotFound, Unavailable
-from limen.core.identity_config import ClaimRule, LdapConfig, SourceRules, SourcesConfig
+from limen.core.identity_config import ClaimRule, LdapConfig, OidcConfig, SourceRules, SourcesConfig
 from limen.core.secret import Secret
 from limen.engine.starter import starter_files
 from limen.information.identity import ldap, totp
@@ -194,7 +195,7 @@ def test_joiners_movers_and_leavers(tmp_path: Path) -> None:
         hal = synced.person("hal")
         assert (hal.name, hal.source) == ("Our own Hal", "local")  # nobody is taken over
         cure = next(one["cure"] for one in first.problems if "hal" in one["why"])  # type: ignore[attr-defined]
-        subject = cure.split()[-1].strip("`.")
+        subject = shlex.split(cure.split("`")[1])[5]
 
         second = synced.run()
         assert (second.created, second.changed) == ((), ())  # type: ignore[attr-defined]
@@ -221,6 +222,29 @@ def test_joiners_movers_and_leavers(tmp_path: Path) -> None:
 
         synced.sync.release("corp", "hal", actor="test", reason="ours again")
         assert synced.person("hal").source == "local"
+
+
+def test_whoever_another_source_keeps_gets_groups_alone(tmp_path: Path) -> None:
+    with Slapd(tmp_path, LDIF) as slapd:
+        config = config_of(slapd)
+        subject = {
+            one.username: one.subject for one in read_directory(config, Secret(READER_PASSWORD)).people
+        }
+        synced = Synced(tmp_path, config)
+        oidc = OidcConfig("corp", "https://id.example", "limen", people=SourceRules(groups_from="ldap:corp"))
+        synced.world.catalogue = msgspec.structs.replace(synced.world.catalogue, oidc=(oidc,))
+        with synced.world.store.transaction("test", "signed in elsewhere") as tx:
+            directory.create_person(tx, "bo.w", name="Bo W", source="oidc:corp")
+            directory.update_person(tx, "bo.w", groups_unknown="oidc:corp")
+            identities.link_identity(tx, "ldap:corp", subject["bo"], "bo.w")
+        synced.run()
+        bo = synced.person("bo.w")
+        assert (bo.name, bo.source, bo.groups_unknown) == ("Bo W", "oidc:corp", "")
+        assert bo.groups == ("dept-7", "devs", "engineering")
+        slapd.remove(person_dn("bo"))
+        synced.run()
+        bo = synced.person("bo.w")
+        assert (bo.status, bo.groups) == (Status.ACTIVE, ())  # the other source says whether they are here
 
 
 def test_l3_an_emptied_directory_suspends_nobody(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ What they then have open is cut when they are stopped, as a person's is.
 
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 import time
@@ -42,8 +43,9 @@ const call = (url, options) => new Promise((done, failed) => {
   const request = https.request(url, tls, (answer) => {
     const parts = [];
     answer.on('data', (part) => parts.push(part));
+    const told = () => Object.entries(answer.headers).map(([name, value]) => [name, String(value)]);
     answer.on('end', () => done(new Response(Buffer.concat(parts),
-      { status: answer.statusCode, headers: Object.entries(answer.headers).map(([n, v]) => [n, String(v)]) })));
+      { status: answer.statusCode, headers: told() })));
   });
   request.on('error', failed);
   request.end(options.body ? String(options.body) : undefined);
@@ -62,8 +64,9 @@ await tell('bound', async () => {
   const DPoP = oidc.getDPoPHandle(config, await oidc.randomDPoPKeyPair('ES256'));
   const tokens = await oidc.clientCredentialsGrant(config, { audience: 'wiki' }, { DPoP });
   const url = new URL(given.wiki);
-  const used = await oidc.fetchProtectedResource(config, tokens.access_token, url, 'GET', null, null, { DPoP });
-  const bare = await call(url, { method: 'GET', headers: { authorization: `Bearer ${tokens.access_token}` } });
+  const token = tokens.access_token;
+  const used = await oidc.fetchProtectedResource(config, token, url, 'GET', null, null, { DPoP });
+  const bare = await call(url, { method: 'GET', headers: { authorization: `Bearer ${token}` } });
   return { type: tokens.token_type, used: used.status, bare: bare.status };
 });
 const exchange = (token) => ({ subject_token: token,
@@ -137,8 +140,6 @@ def context(system: System, *, svid: bool, alpn: str = "http/1.1") -> ssl.SSLCon
 
 
 def h2(system: System, host: str, *, svid: bool) -> H2Client:
-    import socket
-
     port = system.port if svid else system.demo.port
     plain = socket.create_connection(("127.0.0.1", port), WAIT_S)
     return H2Client(context(system, svid=svid, alpn="h2").wrap_socket(plain, server_hostname=host))
@@ -233,11 +234,11 @@ def test_what_a_stopped_workload_has_open_is_cut(system: System) -> None:
     with h2(system, ledger, svid=False) as by_token, h2(system, ledger, svid=True) as by_svid:
         tunnels = [by_token.connect(f"{ledger}:443", auth), by_svid.connect(f"{ledger}:443")]
         assert [by_token.status(tunnels[0]), by_svid.status(tunnels[1])] == [200, 200]
-        with WebSocket(demo, demo.url("wiki", "/live/ws"), {"Authorization": f"Bearer {token}"}) as socket:
+        with WebSocket(demo, demo.url("wiki", "/live/words"), {"Authorization": f"Bearer {token}"}) as talk:
             rows = wait_streams(demo, 3, user="robot")
             assert all(row["session"].startswith("workload:robot:") for row in rows)
             ordered(demo, "workload", "suspend", "robot", "--reason", "leaked")
-            socket.read_to_end()
+            talk.read_to_end()
             assert by_token.read_all(tunnels[0]) is not None and by_svid.read_all(tunnels[1]) is not None
             assert by_token.is_over(tunnels[0]) and by_svid.is_over(tunnels[1])
         wait_streams(demo, 0, user="robot")

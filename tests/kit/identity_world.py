@@ -60,6 +60,7 @@ class World:
         self, folder: Path, *, oidc: tuple[OidcConfig, ...] = (), clock: FakeClock | None = None, **deps: Any
     ) -> None:
         self.clock = clock or FakeClock()
+        port = deps.pop("port", 8443)
         (folder / "limen.db").write_bytes(_empty_database())
         self.store = Store.open(folder / "limen.db", self.clock)
         self.events: list[EventRecord] = []
@@ -81,7 +82,7 @@ class World:
                 catalogue=lambda: self.catalogue,
                 sealer=self.sealer,
                 token_key=self.key,
-                port=8443,
+                port=port,
                 note=self.events.append,
                 jwks=lambda: {"keys": []},
                 hasher=self.hasher,

@@ -137,14 +137,28 @@ class Clients(httpx.BaseTransport):
 class OauthWorld(World):
     """Control with clients. `ada` and `bob` are staff; `ada` may pay; `eve` is nobody in particular."""
 
-    def __init__(self, folder: Path, *, limen_yaml: str = LIMEN_YAML, policy: str = POLICY) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        limen_yaml: str = LIMEN_YAML,
+        policy: str = POLICY,
+        clock: FakeClock | None = None,
+        port: int = 8443,
+        network: bool = False,
+    ) -> None:
         self.journal = MemoryJournal()
-        clock = FakeClock()
+        clock = clock or FakeClock()
         self.authority = Authority(Replica(load_bundle), self.journal, clock, "control")
         self.clients = Clients()
         self.secrets = dict(SECRETS)
         super().__init__(
-            folder, clock=clock, authority=self.authority, secret=self._secret, transport=self.clients
+            folder,
+            clock=clock,
+            authority=self.authority,
+            secret=self._secret,
+            transport=None if network else self.clients,
+            port=port,
         )
         self.client_key = ECKey.generate_key("P-256", private=True)
         self.files = {

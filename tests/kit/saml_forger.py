@@ -285,7 +285,9 @@ def redirect(
     query += f"&RelayState={quote(relay_state, safe='')}" if relay_state else ""
     if who is not None:
         query += f"&SigAlg={quote(algorithm, safe='')}"
-        key = serialization.load_pem_private_key(who.private_pem.encode(), None)
+        key = serialization.load_pem_private_key(
+            who.private_pem.encode(), None, unsafe_skip_rsa_key_validation=True
+        )
         assert isinstance(key, rsa.RSAPrivateKey)
         digest = hashes.SHA1() if algorithm == RSA_SHA1 else hashes.SHA256()
         signed = key.sign(query.encode(), padding.PKCS1v15(), digest)

@@ -48,6 +48,7 @@ people = st.builds(
     says=st.lists(
         st.builds(Says, st.sampled_from(["ldap:corp", "scim:x"]), st.booleans(), st.just("c@x.example"))
     ).map(tuple),
+    given=st.sampled_from([{}, {"devs": "ldap:old", "two words": "ldap:old"}]),
     groups_unknown=st.sampled_from(["", "oidc:corp"]),
     moved_at=ages,
     kept=st.sampled_from([(), ("group devs", 'grant g1 on App::"pay"')]),

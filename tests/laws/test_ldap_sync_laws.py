@@ -1,6 +1,7 @@
 """Laws L1 to L5 of `administrator.ldap_plan`: a model of people here, and any directory."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -144,3 +145,30 @@ def test_l5_kept(situation: tuple[Known, DirectoryRead]) -> None:
     known, read = situation
     unreadable = {one.subject for one in read.problems}
     assert not unreadable & {one.subject for one in plan(known, read).writes}
+
+
+@pytest.mark.parametrize(
+    ("active", "gone", "percent", "stopped"),
+    [
+        (20, 1, 10, False),
+        (20, 2, 10, False),
+        (20, 3, 10, True),
+        (20, 20, 99, True),
+        (20, 20, 100, False),  # said by hand
+        (3, 1, 10, False),  # one leaver of several
+        (3, 1, 0, False),
+        (2, 2, 50, True),
+        (1, 1, 10, False),
+    ],
+)
+def test_l3_by_example(active: int, gone: int, percent: float, stopped: bool) -> None:
+    here = {
+        f"s{n}": Person(
+            f"p{n}", "P", "", Status.ACTIVE, Kind.EMPLOYEE, False, (), {}, None, 1.0, source=CONFIG.source
+        )
+        for n in range(active)
+    }
+    listed = [DirectoryPerson(f"s{n}", "uid=x", f"p{n}", "P") for n in range(gone, active)]
+    known = Known(here, {}, {}, frozenset(one.id for one in here.values()))
+    made = plan(known, DirectoryRead(tuple(listed)), at_most=percent)
+    assert (len(made.suspended), bool(made.stop)) == (gone, stopped)

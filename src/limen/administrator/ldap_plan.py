@@ -14,6 +14,7 @@ Laws:
 
 from collections import Counter
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any
 
 import msgspec
@@ -248,7 +249,9 @@ class _Planner:
             return Problem(entry.dn, said, "Set `username` to another attribute.", entry.subject)
         if username in self._known.usernames:
             said = f"The username {username} was issued here to somebody else."
-            command = f"limen source adopt {self._config.name} {username} {entry.subject}"
+            command = (
+                f"limen source adopt {self._config.name} {username} {quote(entry.subject)} --reason same"
+            )
             return Problem(entry.dn, said, f"If it is the same person: `{command}`.", entry.subject)
         if claims > 1:
             said = f"{claims} entries would be {username} here."

@@ -43,7 +43,9 @@ def make_first_admin_link(desk: Desk, *, actor: str = "host-operator") -> Secret
 
 
 def make_link(desk: Desk, person: str, *, actor: str, reason: str = "", reset: bool = False) -> Secret[str]:
-    """Return the URL with which a person sets up sign-in; one made before stops working. They are told so.
+    """Return the URL with which a person sets up sign-in; one made before stops working.
+
+    Who can sign in already is told that it was made.
 
     Raises:
         NotFound: no such person.
@@ -52,8 +54,10 @@ def make_link(desk: Desk, person: str, *, actor: str, reason: str = "", reset: b
     """
     with desk.ledger.entry(actor, reason or f"enrolment link for {person}") as entry:
         url = _make(desk, entry, person, actor, reset=reset)
-        what = f"{actor} made a one-time link with which your sign-in can be set up"
-        desk.notices.queue(entry, person, "enrolment", what=what, when_at=entry.tx.now)
+        owner = keys.load_credentials(entry.tx.connection, person)
+        if owner is not None and owner.password_hash is not None:  # a newcomer has nothing to lose yet
+            what = f"{actor} made a one-time link with which your sign-in can be set up"
+            desk.notices.queue(entry, person, "enrolment", what=what, when_at=entry.tx.now)
         return url
 
 
@@ -69,8 +73,10 @@ def send_link(
     with desk.ledger.entry(actor, reason or f"enrolment link for {person}") as entry:
         url = _make(desk, entry, person, actor, reset=reset)
         until = entry.tx.now + LINK_S
-        about = {"link": url.reveal(), "by": actor, "until_at": until}
-        channels = desk.notices.queue(entry, person, "invitation", until=until, **about)
+        link = url.reveal()
+        channels = desk.notices.queue(
+            entry, person, "invitation", until=until, link=link, by=actor, until_at=until
+        )
         if not channels:
             raise Conflict(
                 f"Nothing would carry a link to {person}.",

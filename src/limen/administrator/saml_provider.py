@@ -43,7 +43,6 @@ from limen.store.sessions import Session
 WAITING = "saml-request"
 """State of a flow that an app's request is laid aside in."""
 
-FRESH_MIN_S = 30  # a younger sign-in is fresh: redirects take a while (`destinations.MAX_AGE_MIN_S`)
 INVALID_NAME_ID = "urn:oasis:names:tc:SAML:2.0:status:InvalidNameIDPolicy"
 FORMATS = {
     "username": assertions.UNSPECIFIED,
@@ -156,11 +155,11 @@ class SamlProvider:
         )
 
     def _lacking(self, waiting: Waiting, session: Session, *, several: bool) -> Need | None:
-        now = self._desk.clock.now()
         if several:
             return Need("second-factor")
-        fresh = Need("fresh-sign-in", max(FRESH_MIN_S, int(now - waiting.at) + 1))
-        return fresh if waiting.asked.force and not is_met(fresh, session, now) else None
+        fresh = Need("fresh-sign-in", since=waiting.at)
+        met = is_met(fresh, session, self._desk.clock.now())
+        return fresh if waiting.asked.force and not met else None
 
     def _name(self, client: ClientConfig, asked: SignInAsked, subject: Subject) -> tuple[str, str]:
         """Return the NameID and its format (law SI3).

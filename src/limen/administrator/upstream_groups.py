@@ -16,6 +16,7 @@ from limen.store import directory, identities
 from limen.store.database import Transaction
 
 DIRECTORIES = ("scim:", "ldap:")  # sources that list people, whoever signs in
+BATCH = 200  # people of one transaction
 SIGN_IN = ("claims", "endpoint")  # groups that are read at the sign-in itself
 
 
@@ -42,7 +43,8 @@ def settle_groups(
 def settle_listed(ledger: Ledger, catalogue: Catalogue) -> int:
     """Make known the groups of people whom another source has listed meanwhile; return of how many.
 
-    Call it after a SCIM client or a directory has written people, and with every sweep.
+    Call it after a SCIM client or a directory has written people, and with every sweep. A provider that is
+    gone has nothing more to list.
     """
     with ledger.store.read() as connection:
         unlisted = identities.list_unlisted(connection)
@@ -52,11 +54,27 @@ def settle_listed(ledger: Ledger, catalogue: Catalogue) -> int:
     count = 0
     with ledger.entry("limen", "groups are listed now") as entry:
         for person, source in unlisted:
-            if source in rules and _listed_by(entry.tx, person, rules[source]):
+            if source not in rules or _listed_by(entry.tx, person, rules[source]):
                 directory.update_person(entry.tx, person, groups_unknown="")
                 entry.note("identity.groups_listed", target=person, source=source)
                 count += 1
     return count
+
+
+def withdraw_groups(ledger: Ledger, catalogue: Catalogue) -> int:
+    """Take back what providers gave that the bundle does not have any more; return from how many people.
+
+    Their people may still come in another way. A provider that comes back gives it again at the next sign-in.
+    """
+    known = rules_of(catalogue)
+    with ledger.store.read() as connection:
+        gone = [(who, source) for who, source in identities.list_given(connection) if source not in known]
+    for start in range(0, len(gone), BATCH):
+        with ledger.entry("limen", "its provider is not configured any more") as entry:
+            for person, source in gone[start : start + BATCH]:
+                directory.sync_memberships(entry.tx, person, source, ())
+                entry.note("identity.groups_withdrawn", target=person, source=source)
+    return len(gone)
 
 
 def rules_of(catalogue: Catalogue) -> dict[str, SourceRules]:

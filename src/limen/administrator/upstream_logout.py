@@ -4,14 +4,14 @@ Laws:
     U5 a provider ends only sessions that came through it, as it is configured now.
     U6 a logout token counts once, and only when it is the provider's own (Back-Channel Logout 1.0, 2.6).
     U7 nobody stays in by a provider that the bundle does not have any more, nor by its successor of the same
-       name: a session names the issuer that it came from.
+       name: a session names the issuer that it came from. What it gave, its groups, goes with it.
 """
 
 from limen.administrator.desk import Desk
 from limen.administrator.session_life import SessionEvent
 from limen.administrator.session_values import TooMany, Visit
 from limen.administrator.upstream import Upstream
-from limen.administrator.upstream_groups import rules_of, settle_listed
+from limen.administrator.upstream_groups import rules_of, settle_listed, withdraw_groups
 from limen.core.catalogue import Catalogue
 from limen.information.identity import throttle
 from limen.information.identity.oidc_tokens import LEEWAY_S, UpstreamRefused
@@ -26,6 +26,7 @@ class UpstreamLogout:
     def __init__(self, desk: Desk, upstream: Upstream) -> None:
         self._desk = desk
         self._upstream = upstream
+        self._configured: frozenset[str] | None = None
 
     def backchannel(self, name: str, token: str, ip: str) -> int:
         """Take a logout token; return how many sessions it ended.
@@ -96,6 +97,10 @@ class UpstreamLogout:
                     why = f"the provider {one.source} is not configured any more"
                     self._desk.sessions.end_in(entry, one.session, SessionEvent.REVOKE, why)
         settle_listed(self._desk.ledger, catalogue)
+        configured = frozenset(rules_of(catalogue))
+        if configured != self._configured:  # a scan of all memberships: only when it can find something
+            withdraw_groups(self._desk.ledger, catalogue)
+            self._configured = configured
         return len(gone)
 
     def _refuse(self, source: str, why: str, ip: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from shlex import quote
 
 from limen.assurance.identity_facts import DAY_S, IdentityFacts, PersonFacts, ReportRules, Row
 from limen.core.ids import Instant
@@ -49,7 +50,7 @@ def never_used(facts: IdentityFacts, rules: ReportRules) -> Iterator[Row]:
             continue
         if facts.at - made > rules.never_used_s:
             what = f"{one.id} was made {_ago(facts.at, made)} ago, and has never signed in."
-            cure = f"Send a link again: `limen user link {one.id}`; or: {_shut(one, 'never used')}"
+            cure = f"Send a link again: `limen user link {quote(one.id)}`; or: {_shut(one, 'never used')}"
             yield Row("never-used", one.id, "medium", what, cure, made)
 
 
@@ -60,6 +61,11 @@ def orphaned(facts: IdentityFacts, rules: ReportRules) -> Iterator[Row]:
         if facts.sources is not None and one.source != "local" and one.source not in facts.sources:
             what = f"{one.source}, which keeps {one.id}, is not in the bundle any more."
             yield Row("orphaned", one.id, "high", what, _unkept(one))
+        for group, source in sorted(one.given.items()):
+            if facts.sources is not None and source != "local" and source not in facts.sources:
+                what = f"{source}, which put {one.id} into {group}, is not in the bundle any more."
+                cure = f"If they need it no more: `limen group remove-member {quote(group)} {quote(one.id)}`."
+                yield Row("orphaned", one.id, "medium", what, cure)
         if one.kind in ("partner", "contractor"):
             yield from _unsponsored(one, present)
         yield from (
@@ -68,7 +74,7 @@ def orphaned(facts: IdentityFacts, rules: ReportRules) -> Iterator[Row]:
                 one.id,
                 "high",
                 f"{said.source} has no active account of {one.id} any more, and they are active here.",
-                f"If they left: `limen user suspend {one.id} --reason left`. If not, turn it on there.",
+                f"If they left: `limen user suspend {quote(one.id)} --reason left`. If not, turn it on there.",
             )
             for said in one.says
             if said.source == one.source and said.active is False
@@ -164,9 +170,7 @@ def _proof(one: PersonFacts) -> tuple[str, str, str]:
             demand = "Demand it: `forbid (...) unless { context.session.phishing_resistant }` for that group."
             return "low", f"{said}; the password still works", demand
         return "low", said, keep
-    cure = (
-        f"Enrol a passkey: `limen user link {one.id}`, then the account page; then demand it by a guardrail."
-    )
+    cure = f"Enrol a passkey: `limen user link {quote(one.id)}`, then the account page; then demand it by a guardrail."
     if strong is None:
         where = ", ".join(one.providers) or "its source"
         return (
@@ -180,11 +184,11 @@ def _proof(one: PersonFacts) -> tuple[str, str, str]:
 def _unsponsored(one: PersonFacts, present: set[str]) -> Iterator[Row]:
     if one.sponsor is None:
         what = f"{one.id} is a {one.kind}, and nobody answers for them."
-        cure = f"Name a sponsor: `limen user set {one.id} --sponsor NAME`, or shut them out."
+        cure = f"Name a sponsor: `limen user set {quote(one.id)} --sponsor NAME`, or shut them out."
         yield Row("orphaned", one.id, "high", what, cure)
     elif one.sponsor not in present:
         what = f"{one.sponsor}, who answers for the {one.kind} {one.id}, is not an active person here."
-        cure = f"Name another: `limen user set {one.id} --sponsor NAME`, or shut them out."
+        cure = f"Name another: `limen user set {quote(one.id)} --sponsor NAME`, or shut them out."
         yield Row("orphaned", one.id, "high", what, cure)
 
 
@@ -192,7 +196,7 @@ def _taken(one: PersonFacts) -> Iterator[str]:
     for held in one.kept:
         kind, _, name = held.partition(" ")
         if kind == "group":
-            yield f"`limen group remove-member {name} {one.id}`"
+            yield f"`limen group remove-member {quote(name)} {quote(one.id)}`"
         else:
             yield f"`limen grant revoke {name.partition(' ')[0]} --reason moved`"
 
@@ -200,14 +204,14 @@ def _taken(one: PersonFacts) -> Iterator[str]:
 def _unkept(one: PersonFacts) -> str:
     kind, _, name = one.source.partition(":")
     if kind == "ldap":
-        keep = f"`limen source release {name} {one.id} --reason kept`"
+        keep = f"`limen source release {name} {quote(one.id)} --reason kept`"
         return f"If they are still here: {keep}. Else: {_shut(one, 'left')}"
     return f"Put {one.source} back into the bundle, or: {_shut(one, 'left')}"
 
 
 def _shut(one: PersonFacts, why: str) -> str:
     """Return how an account is turned off: where it is kept, since the next reading would bring it back."""
-    here = f"`limen user suspend {one.id} --reason '{why}'`."
+    here = f"`limen user suspend {quote(one.id)} --reason '{why}'`."
     return here if one.source == "local" else f"turn it off at {one.source}, or here: {here}"
 
 

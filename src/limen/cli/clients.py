@@ -68,6 +68,9 @@ def add(
     frontchannel_logout_uri: Annotated[
         str | None, typer.Option(help="Loaded in the browser that signs out.")
     ] = None,
+    saml_metadata: Annotated[
+        Path | None, typer.Option(help="It speaks SAML: its metadata, which is put into the bundle.")
+    ] = None,
     audience: Annotated[str | None, typer.Option(help="It is an API: the `aud` of tokens for it.")] = None,
     title: Annotated[str | None, typer.Option(help="What people call it.")] = None,
     url: Annotated[str | None, typer.Option(help="Where my apps lead to.")] = None,
@@ -78,9 +81,9 @@ def add(
     from limen.cli.start import edit_bundle
     from limen.engine.protect import add_client
 
-    if not redirect_uri and audience is None:
+    if not redirect_uri and audience is None and saml_metadata is None:
         raise Invalid(
-            "client add: say --redirect-uri, or --audience for an API.",
+            "client add: say --redirect-uri, --saml-metadata, or --audience for an API.",
             remedy="`limen client add grafana --redirect-uri https://grafana.example/login/generic_oauth`.",
         )
     oidc = {
@@ -95,14 +98,19 @@ def add(
     }
     said: dict[str, Any] = {"title": title, "url": url, "owner": owner, "audience": audience}
     said["oidc"] = {key: value for key, value in oidc.items() if value} if redirect_uri else None
+    said["saml"] = {"metadata": f"{name}.xml"} if saml_metadata is not None else None
     kept = {key: value for key, value in said.items() if value}
+    more = {} if saml_metadata is None else {f"{name}.xml": _read(saml_metadata)}
     catalogue = edit_bundle(
-        folder, lambda text: add_client(text, name=name, said=kept, allow=tuple(allow or ()))
+        folder, lambda text: add_client(text, name=name, said=kept, allow=tuple(allow or ())), more
     )
     out.print(f"\n{name} is a client of {catalogue.domain}. Serve it: `limen policy apply`.", markup=False)
     if auth == "secret":
         out.print(f"Then make its secret: `limen client secret {name}`.", markup=False)
-    out.print(f"What it must be told: `limen client show {name}`.", markup=False)
+    if saml_metadata is not None:
+        out.print("What it must be told: `limen saml metadata`.", markup=False)
+    else:
+        out.print(f"What it must be told: `limen client show {name}`.", markup=False)
     if not allow:
         out.print("Nobody may sign in yet: add --allow, or write a policy.", markup=False)
 
@@ -202,3 +210,12 @@ def rotate_keys(
         as_json=as_json,
         empty="There was none.",
     )
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(
+            f"{file} cannot be read.", remedy="Name the app's SAML metadata, an XML file."
+        ) from error

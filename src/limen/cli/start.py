@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,8 +127,16 @@ def protect(
         out.print("Nobody may use it yet: add --allow, or write a policy.", markup=False)
 
 
-def edit_bundle(folder: Path | None, edit: Callable[[str], str]) -> "Catalogue":
-    """Change the text of limen.yaml, refuse what would not parse, and show the difference."""
+def edit_bundle(
+    folder: Path | None, edit: Callable[[str], str], more: Mapping[str, str] | None = None
+) -> "Catalogue":
+    """Change the text of limen.yaml, refuse what would not parse, and show the difference.
+
+    Args:
+        folder: of the bundle; None is this one, or above.
+        edit: returns the new text.
+        more: further files that the new text names, by name.
+    """
     from limen.engine.bundle import parse_bundle
     from limen.services.state import BUNDLE_FILE, bundle_folder, read_bundle
 
@@ -140,10 +148,12 @@ def edit_bundle(folder: Path | None, edit: Callable[[str], str]) -> "Catalogue":
     after = edit(before)
     parse_bundle(files)  # what is wrong already is told with its place, before anything is added to it
     try:
-        bundle = parse_bundle({**files, BUNDLE_FILE: after})
+        bundle = parse_bundle({**files, **(more or {}), BUNDLE_FILE: after})
     except BundleRefused as refused:  # its places would be of a file that nobody has seen
         first = refused.findings[0]
         raise Invalid(first.message, remedy=first.remedy) from None
+    for name, text in (more or {}).items():
+        (found / name).write_text(text, "utf-8")
     (found / BUNDLE_FILE).write_text(after, "utf-8")
     for line in difflib.unified_diff(
         before.splitlines(), after.splitlines(), BUNDLE_FILE, BUNDLE_FILE, lineterm=""

@@ -17,6 +17,8 @@ INTERNAL_HOSTS = frozenset({"localhost", "control"})
 """What a program on this machine calls control by on its Unix socket. Envoy never sends these names."""
 
 BODY_MAX_BYTES = 65_536  # the largest form is a passkey of some 4 kB
+SAML_BODY_MAX_BYTES = 393_216  # but for SAML's: a response that lists a thousand groups, in Base64
+SAML = ("/saml/", "/saml-idp/")
 
 
 class HostGate:
@@ -54,7 +56,9 @@ class HostGate:
         if below is not None:
             await self._mounts[below]({**scope, "root_path": below}, receive, send)
             return
-        body = _BoundedBody(receive)
+        body = _BoundedBody(
+            receive, SAML_BODY_MAX_BYTES if scope["path"].startswith(SAML) else BODY_MAX_BYTES
+        )
         if body.announced(scope):
             await PlainTextResponse("Too large.\n", status_code=413)(scope, receive, send)
             return
@@ -79,19 +83,20 @@ class HostGate:
 
 
 class _BoundedBody:
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, limit: int) -> None:
         self._receive = receive
+        self._limit = limit
         self._seen = 0
 
     def announced(self, scope: Scope) -> bool:
         """Whether the request says that its body is too large."""
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        return not length.isdigit() or int(length) > BODY_MAX_BYTES
+        return not length.isdigit() or int(length) > self._limit
 
     async def receive(self) -> Message:
         """Pass a part of the body on; what is over the bound ends the request as a broken one."""
         message = await self._receive()
         self._seen += len(message.get("body", b""))
-        if self._seen > BODY_MAX_BYTES:
+        if self._seen > self._limit:
             return {"type": "http.disconnect"}
         return message

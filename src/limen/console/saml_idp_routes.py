@@ -9,10 +9,10 @@ from starlette.responses import Response
 from limen.administrator.saml_provider import SamlProvider
 from limen.administrator.saml_values import Denied, SignInFirst, StepUpFirst
 from limen.administrator.session_values import Over, TooMany
-from limen.console import answers
+from limen.console import answers, client_pages
 from limen.console.destinations import Target
 from limen.console.guard import AnyCaller, Caller
-from limen.console.saml_pages import deny, pass_on
+from limen.console.saml_pages import pass_on
 from limen.console.saml_routes import METADATA_TYPE, signed_out, too_many
 from limen.core.errors import NotFound
 from limen.information.identity.saml_bindings import Received, read_post, read_redirect
@@ -52,10 +52,9 @@ def proceed(caller: AnyCaller, id: str = "") -> Response:  # noqa: A002 - the qu
         case SignInFirst():
             return answers.redirect(answers.with_flow("/login", Target(path=path)))
         case StepUpFirst(need=need):
-            target = Target(path=path, need=need.id, max_age_s=need.max_age_s)
-            return answers.redirect(answers.with_flow("/login/step-up", target))
-        case Denied():
-            return deny(caller, outcome, path)
+            return answers.redirect(client_pages.step_up_url(path, need))
+        case Denied(client=client, decided=decided):
+            return client_pages.deny(caller, client, decided, path)
         case Over():
             return answers.message(
                 caller, "This took too long", "Open the app again: it asks anew.", status=403

@@ -33,7 +33,7 @@ def _redirect(text: str) -> str:
         _demand_host(parts)
         if parts.hostname not in LOOPBACK:
             raise ValueError("Codes travel over https; http is for a port of the person's own machine.")
-    elif not _PRIVATE_SCHEME.fullmatch(parts.scheme):
+    elif not _PRIVATE_SCHEME.fullmatch(parts.scheme) or not text[len(parts.scheme) + 1 :].startswith("/"):
         raise ValueError("A scheme of an app's own is a domain name reversed, such as com.example.app:/cb.")
     return text
 

@@ -185,13 +185,22 @@ def _without_needless(
     """Take away, or weaken, each remedy as long as the answer stays an allow: the dearest first."""
     by_id = {one.remedy.id: one for one in offered if one.family != "later"}
     for one in reversed(world):
-        weaker = by_id.get(WEAKER.get(one.remedy.id, ""))
-        for instead in ((), (weaker,) if weaker is not None else ()):
+        for instead in ((), *((weaker,) for weaker in _weaker(one, by_id))):
             fewer = tuple(part for other in world for part in (instead if other is one else (other,)))
             if fewer != world and decide(*apply(fewer, *asked), policies).allowed:
                 world = fewer
                 break
     return world
+
+
+def _weaker(one: Candidate, by_id: Mapping[str, Candidate]) -> list[Candidate]:
+    """Return what could do in place of a remedy, the weakest first."""
+    found: list[Candidate] = []
+    name = WEAKER.get(one.remedy.id)
+    while name is not None:
+        found += [by_id[name]] if name in by_id else []
+        name = WEAKER.get(name)
+    return found[::-1]
 
 
 def _from_network(text: str) -> Candidate:

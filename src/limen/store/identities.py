@@ -10,7 +10,7 @@ not inherit the people of the one before.
 import hashlib
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
 from limen.core.errors import Conflict
 from limen.core.ids import Instant
@@ -145,6 +145,16 @@ def list_unlisted(connection: Connection) -> tuple[tuple[str, str], ...]:
     """Return whose groups are unknown, and which source did not list them."""
     query = select(person.c.id, person.c.groups_unknown).where(person.c.groups_unknown != "")
     return tuple((row.id, row.groups_unknown) for row in connection.execute(query))
+
+
+def list_given(connection: Connection) -> tuple[tuple[str, str], ...]:
+    """Return who has groups from which provider that people sign in with, each pair once, sorted."""
+    query = (
+        select(membership.c.person, membership.c.source)
+        .where(or_(membership.c.source.startswith("oidc:"), membership.c.source.startswith("saml:")))
+        .distinct()
+    )
+    return tuple(sorted((row.person, row.source) for row in connection.execute(query)))
 
 
 def lists_person(connection: Connection, username: str, source: str) -> bool:

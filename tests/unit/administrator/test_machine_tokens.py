@@ -55,6 +55,21 @@ def test_the_app_is_told_of_a_machine_by_a_name_that_no_person_has(world: Machin
     assert claims["amr"] == ["key"]
 
 
+def test_each_app_is_told_for_itself(world: MachineWorld) -> None:
+    """One token opens several doors: what is said at one of them must never be said at another."""
+    token = world.token("billing")
+    assert world.open(world.request(token, host="ledger", method="CONNECT"))
+    answers = [world.get(token), world.get(token, host="pay"), world.get(token)]
+    shown = [header(one, "x-limen-assertion") for one in answers]
+    assert shown == ["assertion-1", "assertion-2", "assertion-1"]
+    audiences = [claims["aud"] for claims in world.check._parts.signer.signed]  # type: ignore[attr-defined]
+    assert audiences == ["wiki", "pay"]
+    shown = [
+        header(world.get(host=one, **world.certificate()), "x-limen-assertion") for one in ("wiki", "pay")
+    ]
+    assert shown == ["assertion-3", "assertion-4"]
+
+
 def test_a_secret_counts_where_the_bundle_allows_it_and_nowhere_else(world: MachineWorld) -> None:
     secret, _ = world.keys.add_secret("legacy", label="", life_s=86_400, overlap_s=0, actor="test", reason="")
     form = {"grant_type": "client_credentials", "client_id": "legacy", "client_secret": secret.reveal()}

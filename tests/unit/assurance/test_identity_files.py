@@ -2,12 +2,14 @@
 
 import base64
 import json
+import shlex
 
 import pytest
 
 from limen.assurance.identity_facts import DAY_S, PersonFacts
 from limen.assurance.identity_files import facts_of, read_csv, read_ldif, read_scim
 from limen.assurance.identity_html import render_html
+from limen.assurance.identity_people import has_mfa, has_phishing_resistant
 from limen.assurance.identity_report import assess_identity
 from limen.core.errors import Invalid
 from limen.information.identity.ldif import parse_ldif
@@ -149,3 +151,39 @@ def test_twenty_thousand_people_are_assessed() -> None:
     report = assess_identity(facts_of(NOW, read_csv(f"username,groups,last_sign_in,factors\n{rows}")))
     assert report.counts["dormant"] == report.coverage[0].no_mfa == 20_000
     assert len(report.coverage) == 202
+
+
+@pytest.mark.parametrize(
+    ("person", "mfa", "resistant"),
+    [
+        (PersonFacts("a"), None, None),
+        (PersonFacts("a", factors=()), False, False),
+        (PersonFacts("a", factors=("password",)), False, False),
+        (
+            PersonFacts("a", factors=("password", "recovery")),
+            False,
+            False,
+        ),  # a recovery code is no factor to live on
+        (PersonFacts("a", factors=("password", "totp")), True, False),
+        (PersonFacts("a", factors=("totp",)), False, False),
+        (PersonFacts("a", factors=("passkey",)), True, True),
+        (PersonFacts("a", factors=("hardware-key",)), True, True),
+        (PersonFacts("a", factors=(), providers=("oidc:x",)), None, None),
+        (PersonFacts("a", factors=("totp",), providers=("oidc:x",)), True, None),
+        (PersonFacts("a", factors=(), providers=("oidc:x",), proven_aal=1), False, False),
+        (PersonFacts("a", factors=(), providers=("oidc:x",), proven_aal=2), True, False),
+        (
+            PersonFacts("a", factors=(), providers=("oidc:x",), proven_aal=2, proven_phishing_resistant=True),
+            True,
+            True,
+        ),
+    ],
+)
+def test_what_factors_are_worth(person: PersonFacts, mfa: bool | None, resistant: bool | None) -> None:
+    assert (has_mfa(person), has_phishing_resistant(person)) == (mfa, resistant)
+
+
+def test_a_hostile_name_is_one_word_of_the_command_that_cures() -> None:
+    hostile = PersonFacts("x; rm -rf ~", signed_in_at=NOW - 400 * DAY_S)
+    (row,) = assess_identity(facts_of(NOW, [hostile])).rows
+    assert shlex.split(row.cure.split("`")[1])[3] == hostile.id

@@ -15,6 +15,9 @@ LISTINGS = {
     "policy history": "SERIAL",
     "decisions search": "VERDICT",
     "event list": "KIND",
+    "recovery list": "Nobody recovers at this moment.",
+    "recovery lowered": "Nobody's trust is lowered.",
+    "notice list": "Nothing waits.",
 }
 SHOWN = {
     "status": "bundle",

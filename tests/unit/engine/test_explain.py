@@ -50,6 +50,12 @@ def test_a_demand_for_a_passkey_is_not_cured_by_a_code() -> None:
     assert ids(told(STAFF + passkey, facts(session=PASSWORD_ONLY))) == ["passkey"]
 
 
+def test_a_demand_for_aal_3_is_cured_by_a_hardware_key_alone() -> None:
+    hardware = MFA.replace(">= 2", ">= 3")
+    found = told(STAFF + hardware, facts(session=session(aal=2, methods=("passkey",))))
+    assert (ids(found), found.alternatives) == (["hardware-key"], ())
+
+
 def test_an_old_sign_in_is_cured_by_a_fresh_one_that_says_how_fresh() -> None:
     found = told(STAFF + FRESH, facts(session=session(auth_at=NOON - 3600)))
     assert [(r.id, r.max_age_s) for r in found.remedies] == [("fresh-sign-in", 900)]

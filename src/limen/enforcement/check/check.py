@@ -215,7 +215,7 @@ class Check:
             certificate = asked.credentials.certificate
             if token is not None or certificate is None:
                 return None
-            return self._seats.find_certificate(certificate, at)
+            return self._seats.find_certificate(certificate, place.name, at)
         seat = self._seats.find(token_hash(token), app=place.session_app, kind=kind, at=at, door=place.name)
         if seat is not None or asked_control:
             return seat

@@ -83,32 +83,29 @@ class Seats:
         if seat is None or seat.stamp != self._replica.stamp:
             seat = self._renew(token_hash, seat)
             if seat is None:
-                return None
-        if at >= seat.expires_at:
+                return self._find_machine(token_hash, door, at) if kind == "token" else None
+        if seat.app != app or seat.token_kind != kind or at >= seat.expires_at:
             return None
-        if seat.app == app and seat.token_kind == kind:
-            return seat
-        return seat if _opens(seat, kind, door) else None
+        return seat
 
-    def find_certificate(self, certificate: ClientCertificate, at: Instant) -> Seat | None:
+    def find_certificate(self, certificate: ClientCertificate, door: str, at: Instant) -> Seat | None:
         """Return the session of a machine that proves itself by its certificate, while that is valid."""
-        seat = self._seats.get(certificate.sha256)
-        if seat is None or seat.stamp != self._replica.stamp or seat.certificate != certificate:
-            active = self._replica.active
-            fact = None if active is None else certificate_session(certificate, active.catalogue)
-            if fact is None:
-                self._seats.pop(certificate.sha256, None)
-                return None
-            seat = self._seat_machine(fact, seat, certificate)
-        return seat if seat.facts.started_at <= at < seat.expires_at else None
+        active = self._replica.active
+        fact = None if active is None else certificate_session(certificate, active.catalogue)
+        if fact is None or not fact.started_at <= at < fact.expires_at:
+            return None
+        return self._seat_machine(fact, door, certificate)
+
+    def _find_machine(self, token_hash: str, door: str, at: Instant) -> Seat | None:
+        """Return the session of a machine's token, if it is good for this door. It is no cookie."""
+        fact = self._replica.workload_session(token_hash)
+        if fact is None or at >= fact.expires_at or (fact.apps and door not in fact.apps):
+            return None
+        return self._seat_machine(fact, door, None)
 
     def _renew(self, token_hash: str, old: Seat | None) -> Seat | None:
         replica = self._replica
         app_session = replica.app_session(token_hash)
-        if app_session is None:
-            machine = replica.workload_session(token_hash)
-            if machine is not None:
-                return self._seat_machine(machine, old, None)
         session = None if app_session is None else replica.session(app_session.parent)
         if app_session is None or session is None:
             self._seats.pop(token_hash, None)
@@ -119,65 +116,60 @@ class Seats:
         if old is not None and old.held == held and old.subject is subject and old.person is person:
             old.stamp = replica.stamp
             return old
-        return self._keep(
-            Seat(
-                session_id=session.id,
-                token_hash=app_session.id,
-                token_kind=app_session.kind,
-                app=app_session.app,
-                held=held,
-                facts=session_facts(session),
-                ref=ref,
-                person=person,
-                subject=subject,
-                expires_at=min(app_session.expires_at, session.expires_at),
-                stamp=replica.stamp,
-            )
+        seat = Seat(
+            session_id=session.id,
+            token_hash=app_session.id,
+            token_kind=app_session.kind,
+            app=app_session.app,
+            held=held,
+            facts=session_facts(session),
+            ref=ref,
+            person=person,
+            subject=subject,
+            expires_at=min(app_session.expires_at, session.expires_at),
+            stamp=replica.stamp,
         )
+        return self._keep(token_hash, seat)
 
     def _seat_machine(
-        self, fact: WorkloadSessionFact, old: Seat | None, certificate: ClientCertificate | None
+        self, fact: WorkloadSessionFact, door: str, certificate: ClientCertificate | None
     ) -> Seat:
-        replica = self._replica
+        """Return the seat of a machine at one door: what that app is told is for no other."""
+        key = f"{fact.id}@{door}"
+        replica, old = self._replica, self._seats.get(key)
+        if old is not None and old.stamp == replica.stamp and old.certificate == certificate:
+            return old
         ref = EntityRef("Workload", fact.workload)
         workload, subject = replica.workload(fact.workload), replica.closure(ref)
-        if old is not None and old.held == fact and old.subject is subject and old.workload is workload:
+        same = old is not None and old.held == fact and old.certificate == certificate
+        if old is not None and same and old.subject is subject and old.workload is workload:
             old.stamp = replica.stamp
             return old
-        return self._keep(
-            Seat(
-                session_id=fact.session_id,
-                token_hash=fact.id,
-                token_kind=TOKEN_OF_MACHINE if certificate is None else CERTIFICATE_OF_MACHINE,
-                app="",
-                held=fact,
-                facts=machine_facts(fact),
-                ref=ref,
-                person=None,
-                subject=subject,
-                expires_at=fact.expires_at,
-                stamp=replica.stamp,
-                machine=fact,
-                workload=workload,
-                certificate=certificate,
-            )
+        seat = Seat(
+            session_id=fact.session_id,
+            token_hash=fact.id,
+            token_kind=TOKEN_OF_MACHINE if certificate is None else CERTIFICATE_OF_MACHINE,
+            app="",
+            held=fact,
+            facts=machine_facts(fact),
+            ref=ref,
+            person=None,
+            subject=subject,
+            expires_at=fact.expires_at,
+            stamp=replica.stamp,
+            machine=fact,
+            workload=workload,
+            certificate=certificate,
         )
+        return self._keep(key, seat)
 
-    def _keep(self, seat: Seat) -> Seat:
-        if len(self._seats) >= self._capacity and seat.token_hash not in self._seats:
+    def _keep(self, key: str, seat: Seat) -> Seat:
+        if len(self._seats) >= self._capacity and key not in self._seats:
             del self._seats[next(iter(self._seats))]
-        self._seats[seat.token_hash] = seat
+        self._seats[key] = seat
         return seat
 
     def _forget(self, touched: Touched) -> None:
         """Drop what was derived from the bundle or from secrets when these change."""
         if not touched.kinds.isdisjoint(("bundle", "secret")):
             self._seats.clear()
-
-
-def _opens(seat: Seat, kind: str, door: str) -> bool:
-    """Say whether a machine's token opens a door: it is no cookie, and may be good for some doors only."""
-    machine = seat.machine
-    if machine is None or kind != "token" or seat.certificate is not None:
-        return False
-    return not machine.apps or door in machine.apps

@@ -162,8 +162,9 @@ def _factor(method: str) -> dict[str, Any]:
     found: dict[str, Any] = {"factor_type_id": number, "factor_type": name}
     if method == "totp":
         found["is_totp"] = True
-    if method.startswith("oidc:"):
-        found["provider"] = method.removeprefix("oidc:")
+    kind, colon, provider = method.partition(":")
+    if colon and kind in ("oidc", "saml"):
+        found["provider"] = provider
     return found
 
 
