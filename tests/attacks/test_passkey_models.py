@@ -16,7 +16,6 @@ from limen.core.identity_config import PasskeyConfig, SourcesConfig
 from limen.store import credentials as keys
 from limen.store.credentials import StoredPasskey
 
-
 _ADDRESSES = itertools.count(1)  # each sign-in from elsewhere: none is throttled
 
 
@@ -83,7 +82,9 @@ def test_a_proven_key_of_a_listed_model_is_worth_aal_3(world: World, maker: Make
     assert "hardware, proven" in page and KEY_5 in page
 
 
-def test_a_proven_key_of_a_model_that_is_not_listed_as_hardware_is_worth_aal_2(world: World, maker: Maker) -> None:
+def test_a_proven_key_of_a_model_that_is_not_listed_as_hardware_is_worth_aal_2(
+    world: World, maker: Maker
+) -> None:
     _strict(world, maker, hardware=(BIO,))
     key = _hardware(maker)
     _register(world, key)
@@ -91,7 +92,9 @@ def test_a_proven_key_of_a_model_that_is_not_listed_as_hardware_is_worth_aal_2(w
 
 
 @pytest.mark.parametrize("allow", [(), (KEY_5,)])
-def test_what_a_passkey_says_of_itself_proves_nothing(world: World, maker: Maker, allow: tuple[str, ...]) -> None:
+def test_what_a_passkey_says_of_itself_proves_nothing(
+    world: World, maker: Maker, allow: tuple[str, ...]
+) -> None:
     """Without `direct` it is taken, and worth AAL 2; nothing makes it hardware."""
     _rules(world, roots_pem=maker.pem, hardware=(KEY_5,), allow=allow)
     liars = [

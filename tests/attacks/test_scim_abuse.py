@@ -73,7 +73,7 @@ def test_no_filter_reaches_another_client_s_people(okta: ScimHttp, text: str) ->
         'userName like "x"',
         'userName eq "x',
         'userName eq "x" and',
-        "(" * 2000 + "userName pr" + ")" * 2000,
+        "(" * 3000 + "userName pr" + ")" * 3000,
         "not (" * 200 + "userName pr" + ")" * 200,
         " or ".join(['userName eq "x"'] * 400),
         " or ".join(["id pr"] * 70),
@@ -177,7 +177,8 @@ def test_a_cursor_of_one_client_or_query_opens_no_other(world: ScimWorld, okta: 
     ],
 )  # fmt: skip
 def test_a_hostile_patch_changes_nothing(world: ScimWorld, okta: ScimHttp, operations: Any) -> None:
-    path = f"/Users/{okta.find('/Users', filter='userName eq \"mallory\"')[0]['id']}"
+    mallory = okta.find("/Users", filter='userName eq "mallory"')[0]
+    path = f"/Users/{mallory['id']}"
     before, held = okta.call("GET", path), people(world)
     began = time.monotonic()
     answer = okta.call("PATCH", path, {"schemas": [PATCH], "Operations": operations})
@@ -236,9 +237,12 @@ def test_limen_s_own_groups_are_nobody_s_to_fill(world: ScimWorld, okta: ScimHtt
     other = okta.group(f"harmless {hash(name)}")
     renamed = {"op": "replace", "path": "displayName", "value": name}
     assert okta.patch(f"/Groups/{other['id']}", renamed).status_code == 400
+    assert all("limen" not in group for one in people(world).values() for group in one.groups)
+
+
+def test_a_prefix_makes_no_group_of_limen_s(world: ScimWorld) -> None:
     body = {"schemas": [GROUP], "displayName": "admins"}
     assert world.http("prefixed").call("POST", "/Groups", body).status_code == 400
-    assert all("limen" not in group for one in people(world).values() for group in one.groups)
 
 
 @pytest.mark.parametrize(
@@ -282,8 +286,6 @@ def test_display_names_reach_apps_as_one_printable_line(world: ScimWorld, okta: 
         (b'{"schemas":["%s"],"userName":"\\ud800"}' % USER.encode(), 400),
         (b'{"schemas":["%s"],"userName":{"a":1}}' % USER.encode(), 400),
         (b'{"schemas":["urn:evil"],"userName":"x"}', 400),
-        (b'{"schemas":[],"userName":"x"}', 400),
-        (b'{"userName":"x"}', 400),
         (b"null", 400),
         (b'"x"', 400),
         (b"[]", 400),
@@ -355,7 +357,7 @@ def test_an_error_of_ours_tells_the_log_and_not_the_client(
 
 
 @pytest.mark.parametrize(
-    "path", ["/Users/%2e%2e/%2e%2e/api/v1/people", "/../../login", "//Users//", "/Users/x/y", "/Users/%00", "/api"]
+    "path", ["/Users/%2e%2e/%2e%2e/api/v1/people", "/Users/x/y", "/Users/%00", "/api"]
 )
 def test_paths_lead_nowhere_else(okta: ScimHttp, path: str) -> None:
     for method in ("GET", "DELETE", "PUT"):
@@ -384,12 +386,9 @@ def knock(world: ScimWorld, **request: Any) -> Any:
 def test_o1_strangers_read_one_answer_whatever_the_reason(tmp_path: Any) -> None:
     world = ScimWorld(tmp_path)
     good = world.token()
-    gone, expired, dropped = world.token(), world.token(life_s=1.0), world.token("entra")
-    for one in world.clients.overview():
-        for token in one["tokens"]:
-            if one["id"] == "okta" and token["expires_at"] > world.clock.now() + 2 and token["id"] != good:
-                last = token["id"]
-    world.clients.revoke(last, actor="admin", reason="") if last else None
+    expired, dropped = world.token(life_s=1.0), world.token("entra")
+    gone, made = world.clients.issue("okta", label="", life_s=60.0, actor="admin", reason="")
+    world.clients.revoke(made.id, actor="admin", reason="")
     world.clock.advance(5)
     world.set_clients(ScimConfig("okta"))
     body, _, tag = good.rpartition(".")
@@ -402,6 +401,7 @@ def test_o1_strangers_read_one_answer_whatever_the_reason(tmp_path: Any) -> None
         {"headers": [("authorization", f"Bearer {good}"), ("authorization", f"Bearer {good}")]},
         {"headers": {"authorization": f"Bearer {expired}"}},
         {"headers": {"authorization": f"Bearer {dropped}"}},
+        {"headers": {"authorization": f"Bearer {gone.reveal()}"}},
         {"params": {"access_token": good}},
         {"cookies": {"__Host-limen": good, "authorization": f"Bearer {good}"}},
         {"headers": {"x-authorization": f"Bearer {good}"}},
@@ -410,8 +410,7 @@ def test_o1_strangers_read_one_answer_whatever_the_reason(tmp_path: Any) -> None
         knock(world, **request) for request in tries)}  # fmt: skip
     assert len(answers) == 1, answers
     assert next(iter(answers))[0] == 401
-    assert knock(world, headers={"authorization": f"bearer {good}"}).status_code in (200, 401)
-    assert gone
+    assert knock(world, headers={"authorization": f"bearer {good}"}).status_code == 200
     told = [event for event in world.events if event.kind == "scim.token_refused"]
     assert told
     assert all(good not in str(event) and expired not in str(event) for event in world.events)

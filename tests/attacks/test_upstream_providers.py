@@ -352,7 +352,7 @@ def test_a_provider_that_never_was_up_is_not_asked_by_every_stranger(rig: Upstre
     assert rig.sign_in() == 303
 
 
-def test_a_provider_that_is_removed_takes_its_sessions_with_it(rig: UpstreamWorld) -> None:
+def test_u7_a_provider_that_is_removed_takes_its_sessions_and_its_groups_with_it(rig: UpstreamWorld) -> None:
     rig.sign_in("corp")
     rig.partner.userinfo["preferred_username"] = "helen"
     rig.sign_in("partner")
@@ -361,6 +361,10 @@ def test_a_provider_that_is_removed_takes_its_sessions_with_it(rig: UpstreamWorl
     rig.remove("corp")
     assert rig.world.parts.upstream_logout.sweep() == 1
     assert (rig.live("grace"), rig.live("helen"), rig.live("ada")) == (0, 1, 1)
+    grace = rig.person("grace")
+    assert grace is not None and grace.groups == (), "they may come in another way, without its groups"
+    helen = rig.person("helen")
+    assert helen is not None and helen.groups == ("staff",)
     ended = [event for event in rig.world.events if event.kind == "session.ended"]
     assert (
         ended[-1].data["person"] == "grace" and ended[-1].reason == "its provider is not configured any more"

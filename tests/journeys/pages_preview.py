@@ -19,6 +19,9 @@ NOW = 1_800_000_000.0
 DOMAIN = "limen.localhost"
 AUTH = "https://auth.limen.localhost:8443"
 ADA = {"username": "ada", "name": "Ada Lovelace"}
+ONWARD = "/onward"
+"""Where pages lead that go on by themselves: answered by nothing (204), so that they stay to be looked at."""
+
 EVERY: dict[str, Any] = {"csrf": "t0k3n", "domain": DOMAIN}
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 PHONE = (
@@ -105,7 +108,17 @@ PREVIEWS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "onward": (
         "onward.html",
-        {**EVERY, "title": "Going on to Example", "url": "/oidc/uni/start", "label": "Go on to Example"},
+        {**EVERY, "title": "Going on to Example", "url": ONWARD, "label": "Go on to Example"},
+    ),
+    "onward-form": (
+        "onward_form.html",
+        {
+            **EVERY,
+            "title": "Going on to the app",
+            "url": ONWARD,
+            "label": "Go on",
+            "fields": {"SAMLResponse": "PHNhbWxwOlJlc3BvbnNlLz4=", "RelayState": "deep/link"},
+        },
     ),
     "providers": (
         "providers.html",
@@ -348,7 +361,7 @@ PREVIEWS: dict[str, tuple[str, dict[str, Any]]] = {
             **EVERY,
             "person": ADA,
             "title": "On to Grafana",
-            "url": "https://grafana.example/callback?code=c&state=s",
+            "url": ONWARD,
             "label": "Go to Grafana",
         },
     ),
@@ -359,7 +372,7 @@ PREVIEWS: dict[str, tuple[str, dict[str, Any]]] = {
             "title": "You are signed out",
             "go_on": "https://grafana.example/bye",
             "client": "Grafana",
-            "frames": ["https://grafana.example/front?sid=s"],
+            "frames": ["/of/the/client?sid=s"],
         },
     ),
     "signed-out-alone": ("signed_out.html", {**EVERY, "title": "You are signed out"}),
@@ -464,7 +477,7 @@ class _Pages(BaseHTTPRequestHandler):
             template, context = PREVIEWS[name]
             self._answer(pages.render(template, **context).encode(), pages.page_headers())
         else:
-            self._answer(b"", {}, 404)
+            self._answer(b"", {}, 204 if path == ONWARD else 404)
 
     def _answer(self, body: bytes, headers: dict[str, str], status: int = 200) -> None:
         self.send_response(status)
@@ -477,6 +490,9 @@ class _Pages(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Refuse passkey calls in the words of a server, so that pages stay as they are."""
         self.rfile.read(int(self.headers.get("content-length", "0")))
+        if self.path == ONWARD:
+            self._answer(b"", {}, 204)
+            return
         body = b'{"error": "This is only a preview."}'
         self._answer(body, {"content-type": "application/json"}, 200)
 

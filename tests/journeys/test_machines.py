@@ -247,7 +247,9 @@ def test_what_a_stopped_workload_has_open_is_cut(system: System) -> None:
     ordered(demo, "workload", "release", "robot", "--reason", "a new key")
     assert get(system, wiki, auth) == 401, "not by the old token"
     wait_until("the SVID is let in again", lambda: get(system, wiki, svid=True) == 200, WAIT_S)
-    decisions = demo.decisions(resource="wiki")
-    assert {row["subject"] for row in decisions} >= {'Workload::"robot"'}
+    rows = [row for row in demo.decisions(resource="wiki") if row["subject"] == 'Workload::"robot"']
+    verdicts = {row["verdict"]: row["id"] for row in rows}
+    assert set(verdicts) == {"allow", "deny"}
+    assert all(demo.admin.get(f"/v1/decisions/{one}")["agrees"] for one in verdicts.values())
     (shown,) = [one for one in demo.admin.get("/v1/workloads") if one["id"] == "robot"]
     assert shown["used_at"] is not None

@@ -28,17 +28,17 @@ server.listen(0, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, {
     clients: [{ client_id: 'limen', client_secret: '%s', redirect_uris: ['%s'] }],
-    claims: { openid: ['sub', 'amr'], profile: ['name', 'preferred_username'], email: ['email', 'email_verified'],
-      groups: ['groups'] },
+    claims: { openid: ['sub', 'amr'], profile: ['name', 'preferred_username'],
+      email: ['email', 'email_verified'], groups: ['groups', 'hasgroups'] },
     scopes: ['openid', 'profile', 'email', 'groups'],
     cookies: { keys: ['only for this test'] },
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, name: 'Hedy Lamarr',
       preferred_username: id, email: `${id}@corp.example`, email_verified: true,
-      groups }) }),
+      ...(id === 'judy' ? { hasgroups: true } : { groups }) }) }),  // judy has too many to list
   });
-  const finished = provider.interactionFinished.bind(provider);  // hedy shows two factors there
+  const finished = provider.interactionFinished.bind(provider);  // two show two factors there
   provider.interactionFinished = (req, res, result, options) => {
-    if (result.login?.accountId === 'hedy') result.login.amr = ['pwd', 'mfa'];
+    if (['hedy', 'judy'].includes(result.login?.accountId)) result.login.amr = ['pwd', 'mfa'];
     return finished(req, res, result, options);
   };
   server.on('request', provider.callback());
@@ -84,7 +84,7 @@ def wiki(demo: Demo, issuer: str) -> Iterator[str]:
     assert demo.limen("group", "add", "corp:visitors").returncode == 0
     assert demo.limen("group", "nest", "corp:visitors", "staff").returncode == 0
     yield demo.url("wiki", "/page/home")
-    apply_bundle(demo, lambda content: content.pop("oidc"))
+    apply_bundle(demo, lambda content: content.pop("oidc", None))
 
 
 def sign_in_at_provider(client: FormClient, issuer: str, url: str, login: str) -> httpx.Response:
@@ -143,3 +143,38 @@ def test_the_username_of_somebody_here_is_not_taken_over(demo: Demo, issuer: str
         assert page.status_code >= 400
         assert demo.admin.get("/v1/people/ada")["identities"] == []
         assert client.http.get(wiki, headers={"Accept": "application/json"}).status_code == 401
+
+
+def test_groups_that_are_only_pointed_to_are_unknown_and_the_page_says_so(
+    demo: Demo, issuer: str, wiki: str
+) -> None:
+    with demo.client() as client:
+        page = sign_in_at_provider(client, issuer, wiki, "judy")
+        assert page.status_code == 403
+        assert "did not say which groups you are in" in page.text
+        assert client.http.get(wiki, headers={"Accept": "application/json"}).status_code == 403
+
+
+def test_what_a_provider_calls_is_reached_through_the_gateway(demo: Demo, issuer: str, wiki: str) -> None:
+    with demo.client() as client:
+        told = client.http.post(f"{demo.auth_url}/oidc/corp/backchannel", data={"logout_token": "a.b.c"})
+        assert (told.status_code, told.json()) == (400, {"error": "invalid_request"})
+        framed = client.http.get(f"{demo.auth_url}/oidc/corp/logout", params={"iss": issuer, "sid": "none"})
+        assert (framed.status_code, framed.text) == (200, "")
+        assert "x-frame-options" not in framed.headers
+
+
+def test_a_provider_that_is_taken_out_of_the_bundle_takes_its_sessions_with_it(
+    demo: Demo, issuer: str, wiki: str
+) -> None:
+    with demo.client() as client:
+        page = sign_in_at_provider(client, issuer, wiki, "hedy")
+        assert page.status_code == 200
+        apply_bundle(demo, lambda content: content.pop("oidc"))
+        wait_until("its sessions are over", lambda: not demo.admin.get("/v1/sessions", person="hedy"), 20)
+        wait_until(
+            "the wiki is shut",
+            lambda: client.http.get(wiki, headers={"Accept": "text/plain"}).status_code == 401,
+            20,
+        )
+        assert demo.admin.get("/v1/people/hedy")["groups"] == []

@@ -186,6 +186,7 @@ class OauthWorld(World):
             directory.add_member(tx, "payers", "ada")
         assert self.parts.oauth is not None
         self.oauth = self.parts.oauth
+        self.hear: Callable[[Any], object] = self.oauth.leash.hear
 
     def _secret(self, name: str) -> Secret[str]:
         if name not in self.secrets:
@@ -194,8 +195,8 @@ class OauthWorld(World):
 
     def _follow(self, changes: Any) -> None:
         self.authority.update(lambda replica: replica.apply(changes))
-        if hasattr(self, "oauth"):
-            self.oauth.leash.hear(changes)
+        if hasattr(self, "hear"):
+            self.hear(changes)
 
     def apply(self, files: Mapping[str, str], *, first: bool = False) -> None:
         """Put a bundle in force."""

@@ -66,7 +66,11 @@ class HardwareKey(SoftPasskey):
     """A passkey with a `packed` statement, by a batch's key; without one, by its own (self attestation)."""
 
     def __init__(
-        self, rp_id: str, origin: str, batch: tuple[ec.EllipticCurvePrivateKey, bytes] | None, aaguid: str = KEY_5
+        self,
+        rp_id: str,
+        origin: str,
+        batch: tuple[ec.EllipticCurvePrivateKey, bytes] | None,
+        aaguid: str = KEY_5,
     ) -> None:
         super().__init__(rp_id, origin)
         self.batch = batch
@@ -92,5 +96,3 @@ class HardwareKey(SoftPasskey):
         return self._credential(
             {"clientDataJSON": bytes_to_base64url(client), "attestationObject": bytes_to_base64url(whole)}
         )
-
-

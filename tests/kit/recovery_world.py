@@ -8,18 +8,17 @@ import httpx
 import msgspec
 from identity_world import AUTH, DOMAIN, Browser, World
 from prometheus_client import CollectorRegistry
-from reassess_world import Journal
+from reassess_world import Journal, load_cached
 
-from limen.administrator.active import load_bundle
 from limen.administrator.authority import Authority
 from limen.administrator.change_events import apply_noted
-from limen.administrator.policies import HOST_OPERATOR, PolicyAdministrator
 from limen.administrator.replica import Replica
 from limen.administrator.session_values import Browser as From
 from limen.administrator.session_values import Visit
-from limen.core.changes import Change, WorkloadFact
+from limen.core.changes import BundleFact, Change
 from limen.core.clock import FakeClock
 from limen.core.identity_config import NoticeConfig, SmtpConfig, SourcesConfig, WebhookConfig
+from limen.core.ids import BundleId
 from limen.core.secret import Secret
 from limen.engine.starter import starter_files
 from limen.services.notices import NoticePump
@@ -36,7 +35,7 @@ class RecoveryWorld(World):
 
     def __init__(self, folder: Path, notices: NoticeConfig | None = None) -> None:
         clock = FakeClock()
-        self.replica = Replica(load_bundle)
+        self.replica = Replica(load_cached)
         self.authority = Authority(self.replica, Journal(), clock, "control")
         super().__init__(folder, clock=clock, authority=self.authority)
         self.configure(notices=NoticeConfig(smtp=SMTP) if notices is None else notices)
@@ -45,9 +44,7 @@ class RecoveryWorld(World):
             self._follow,
         )
         with self.store.transaction("limen", "start") as tx:
-            tx.change("workload", HOST_OPERATOR.id, WorkloadFact(HOST_OPERATOR.id, owner=""))
-        policies = PolicyAdministrator(self.store, self.authority)
-        policies.apply(starter_files(DOMAIN), actor="test", reason="first", first=True)
+            tx.change("bundle", "active", BundleFact("active", BundleId("starter"), starter_files(DOMAIN)))
         for name, group in (("ada", ""), ("hugo", "limen-helpdesk"), ("root", "limen-admins")):
             self.add(name)
             if group:

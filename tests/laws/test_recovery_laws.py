@@ -16,7 +16,14 @@ S, E = RecoveryState, RecoveryEvent
 
 events = st.lists(st.sampled_from(E), max_size=12)
 anything = st.text(max_size=80) | st.sampled_from(
-    ["a\r\nBcc: x@evil.example", "\u2028https://evil.example", "x\x00y", "a\x85b", "\n\n--b\n", "\u202etxt.exe"]
+    [
+        "a\r\nBcc: x@evil.example",
+        "\u2028https://evil.example",
+        "x\x00y",
+        "a\x85b",
+        "\n\n--b\n",
+        "\u202etxt.exe",
+    ]
 )
 
 
@@ -51,7 +58,11 @@ def test_v3_that_was_not_me_is_believed_wherever_something_can_still_happen() ->
         assert step(state, E.STOPPED) is S.STOPPED
 
 
-@given(st.sampled_from(sorted(KINDS)), anything, st.dictionaries(st.sampled_from(["what", "by", "ip", "reason"]), anything))
+@given(
+    st.sampled_from(sorted(KINDS)),
+    anything,
+    st.dictionaries(st.sampled_from(["what", "by", "ip", "reason"]), anything),
+)
 def test_w1_what_others_wrote_stays_on_its_line(kind: str, name: str, given_facts: dict[str, str]) -> None:
     form = KINDS[kind]  # type: ignore[index]
     link = {"link": "https://auth.limen.localhost/x"} if "link" in form.facts else {}

@@ -21,7 +21,7 @@ from limen.core.identity_config import LdapConfig
 from limen.core.ids import Instant, new_id
 from limen.core.secret import Secret
 from limen.information.identity.ldap_values import Problem
-from limen.store import directory, identities, sources
+from limen.store import sources
 from limen.store.sessions import list_sessions
 from limen.store.source_writes import PersonWrite, keep_fresh, write_people
 from limen.store.sources import SourceRun
@@ -150,52 +150,6 @@ class LdapSync:
                 f"The bundle has no directory {name[:64]!r}.",
                 remedy=f"It has: {names}. See `limen source list`.",
             )
-        return found
-
-    # --- by hand -------------------------------------------------------------------------------------
-
-    def adopt(self, name: str, person: str, subject: str, *, actor: str, reason: str) -> directory.Person:
-        """Let a directory keep somebody who is here already: its entry with this stable id is that person.
-
-        Raises:
-            NotFound: no such directory or person.
-            Conflict: the entry is somebody here, or the person has another entry.
-        """
-        config = self.config(name)
-        with self._ledger.entry(actor, reason) as entry:
-            directory.get_person(entry.tx.connection, person)
-            for one in identities.list_identities(entry.tx.connection, person):
-                if one.source == config.source:
-                    cure = f"Let it go first: `limen source release {name} {person}`."
-                    raise Conflict(f"{person} is the entry {one.subject} of {config.source}.", remedy=cure)
-            identities.link_identity(entry.tx, config.source, subject, person)
-            found = directory.update_person(entry.tx, person, source=config.source)
-            entry.note("source.adopted", target=config.source, person=person)
-        return found
-
-    def release(self, name: str, person: str, *, actor: str, reason: str) -> directory.Person:
-        """Take somebody out of a directory's keeping: they stay as they are, and administrators keep them.
-
-        The source need not be in the bundle any more.
-
-        Raises:
-            NotFound: they are not in its keeping.
-        """
-        source = f"ldap:{name.removeprefix('ldap:')}"
-        with self._ledger.entry(actor, reason) as entry:
-            found = directory.get_person(entry.tx.connection, person)
-            links = [
-                one for one in identities.list_identities(entry.tx.connection, person) if one.source == source
-            ]
-            if not links and found.source != source:
-                raise NotFound(f"{source} does not keep {person}.", remedy="See `limen user show`.")
-            for one in links:
-                identities.unlink_identity(entry.tx, source, one.subject)
-            sources.forget_account(entry.tx, source, person)
-            directory.sync_memberships(entry.tx, person, source, ())
-            if found.source == source:
-                found = directory.update_person(entry.tx, person, source=directory.LOCAL)
-            entry.note("source.released", target=source, person=person)
         return found
 
     # --- one run -------------------------------------------------------------------------------------

@@ -131,7 +131,7 @@ class Partners:
             **({"provider": provider} if provider else {}),
         )
         notices = self._desk.notices
-        about = {"link": url.reveal(), "by": by, "until_at": ends_at}
+        about: dict[str, Any] = {"link": url.reveal(), "by": by, "until_at": ends_at}
         channels = notices.queue(entry, username, "invitation", until=ends_at, **about)
         if person.sponsor is not None:
             notices.queue(entry, person.sponsor, "sponsor", who=person.name, at=person.expires_at)

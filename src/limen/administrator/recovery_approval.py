@@ -148,7 +148,7 @@ class Approvals:
             mine = directory.find_person(connection, approver)
             groups = directory.list_groups(connection)
             theirs = directory.get_person(connection, row.person).groups
-        if False:
+        if mine is not None and SIGNAL in mine.signals:
             raise Refused(
                 "You have come back by recovery yourself, a short time ago.",
                 remedy="Ask another person to approve this.",

@@ -23,6 +23,7 @@ from limen.administrator.ledger import Entry
 from limen.administrator.scim_words import (
     choose_username,
     demand_text,
+    demand_user_name,
     fold,
     read_active,
     read_attributes,
@@ -63,7 +64,7 @@ def make_person(scope: Scope, id_: str, document: Mapping[str, Any], text: str) 
             this username here.
     """
     tx, people = scope.entry.tx, scope.config.people
-    user_name = demand_text(document, "userName")
+    user_name = demand_user_name(document)
     _demand_free(scope, id_, document)
     username = choose_username(user_name, secrets.token_hex(8), lambda name: _taken(scope, name))
     expires_at = tx.now + people.expires_s if people.expires_s else None
@@ -119,7 +120,7 @@ def change_person(scope: Scope, before: ScimResource, document: Mapping[str, Any
     _link(scope, before.external_id, document.get("externalId"), before.target)
     return msgspec.structs.replace(
         before,
-        user_name=fold(demand_text(document, "userName")),
+        user_name=fold(demand_user_name(document)),
         external_id=demand_text(document, "externalId") or None,
         display=read_name(document) or before.target,
         locked=_follow(scope, before, person, active=read_active(document)),
@@ -200,7 +201,7 @@ def _end_sessions(scope: Scope, username: str, why: str) -> None:
 
 def _demand_free(scope: Scope, id_: str, document: Mapping[str, Any]) -> None:
     connection, client = scope.entry.tx.connection, scope.config.name
-    other = rows.find_user_name(connection, client, fold(demand_text(document, "userName")))
+    other = rows.find_user_name(connection, client, fold(demand_user_name(document)))
     if other is not None and other.id != id_:
         raise UniquenessException(
             detail=f"userName: the resource {other.id} has it already.", attribute="userName"

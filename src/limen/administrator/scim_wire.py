@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from scim2_models import Resource
+from scim2_models import InvalidValueException, Resource
 
 from limen.administrator.scim_models import ENTERPRISE_URN, model_of
 from limen.core.ids import Instant
 from limen.store.scim import GROUP, USER, ScimResource
 from limen.store.scim_members import Link
 
+DOCUMENT_MAX_BYTES = 65_536
 ENDPOINTS: Mapping[str, str] = {USER: "Users", GROUP: "Groups"}
 NOT_STORED = frozenset({"id", "meta", "groups", "members", "password"})
 """What is not the client's to say, or stands in rows of its own."""
@@ -28,8 +29,15 @@ def strip(resource: Resource[Any]) -> dict[str, Any]:
 
 
 def encode(document: Mapping[str, Any]) -> str:
-    """Return a document as it is stored."""
-    return msgspec.json.encode(document).decode()
+    """Return a document as it is stored.
+
+    Raises:
+        InvalidValueException: it is larger than what anybody says of a person.
+    """
+    text = msgspec.json.encode(document)
+    if len(text) > DOCUMENT_MAX_BYTES:
+        raise InvalidValueException(detail=f"A resource has at most {DOCUMENT_MAX_BYTES} bytes, members apart.")
+    return text.decode()
 
 
 def decode(row: ScimResource) -> dict[str, Any]:

@@ -44,6 +44,18 @@ def demand_text(document: Document, name: str) -> str:
     return text
 
 
+def demand_user_name(document: Document) -> str:
+    """Return what the client calls somebody when they sign in.
+
+    Raises:
+        InvalidValueException: nothing, or as `demand_text`.
+    """
+    text = demand_text(document, "userName")
+    if not text.strip():
+        raise InvalidValueException(detail="userName: it is empty.", attribute="userName")
+    return text
+
+
 def fold(text: str) -> str:
     """Return text as SCIM compares what is not `caseExact` (RFC 7643 section 2.2)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())

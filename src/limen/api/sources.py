@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from pydantic import Field
 from sqlalchemy import Connection, func, select
 
+from limen.administrator import ldap_keeping
 from limen.administrator.ldap_sync import LdapSync
 from limen.api.body import Body, Why
 from limen.api.deps import Actor, AdminDeps, Deps, decided
@@ -91,7 +92,8 @@ def sync(source: str, body: Reading, deps: Deps, actor: Actor) -> dict[str, Any]
 )
 def adopt(source: str, person: str, body: Adoption, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Let a directory keep somebody who is here: the entry with this stable id is that person."""
-    found = syncing(deps).adopt(source, person, body.subject, actor=actor, reason=body.reason)
+    config = syncing(deps).config(source)
+    found = ldap_keeping.adopt(deps.ledger, config, person, body.subject, actor=actor, reason=body.reason)
     return dict(msgspec.to_builtins(found))
 
 
@@ -102,7 +104,7 @@ def adopt(source: str, person: str, body: Adoption, deps: Deps, actor: Actor) ->
 )
 def release(source: str, person: str, deps: Deps, actor: Actor, reason: str = "") -> dict[str, Any]:
     """Take somebody out of a directory's keeping: they stay as they are, kept by administrators."""
-    found = syncing(deps).release(source, person, actor=actor, reason=reason)
+    found = ldap_keeping.release(deps.ledger, source, person, actor=actor, reason=reason)
     return dict(msgspec.to_builtins(found))
 
 

@@ -74,7 +74,7 @@ def orphaned(facts: IdentityFacts, rules: ReportRules) -> Iterator[Row]:
                 one.id,
                 "high",
                 f"{said.source} has no active account of {one.id} any more, and they are active here.",
-                f"If they left: `limen user suspend {quote(one.id)} --reason left`. If not, turn it on there.",
+                f"If they left: `limen user suspend {quote(one.id)} --reason left`. Else turn it on there.",
             )
             for said in one.says
             if said.source == one.source and said.active is False

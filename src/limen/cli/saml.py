@@ -53,4 +53,9 @@ def rotate(
 ) -> None:
     """Make the next key: it is in the metadata at once, and signs later."""
     body = {"reason": reason, "after_s": parse_duration(after, "--after")}
-    print_fields(connect(state).post("/v1/saml/keys", body), as_json=as_json)
+    made = connect(state).post("/v1/saml/keys", body)
+    if as_json:
+        print_json(made)
+    else:
+        print_fields({word: made[key] for word, key in KEYS.items()}, as_json=False)
+        typer.echo("Hand out the new metadata: limen saml metadata")

@@ -194,6 +194,4 @@ def _words(error: LimenError) -> str:
 def _gone(caller: Caller) -> Response:
     again = {"url": "/recover", "label": "Begin again", "method": "get"}
     said = "It took longer than an hour, was finished or stopped, or was tried too often."
-    return answers.message(
-        caller, "This recovery is over", said, status=404, door="closed", actions=[again]
-    )
+    return answers.message(caller, "This recovery is over", said, status=404, door="closed", actions=[again])

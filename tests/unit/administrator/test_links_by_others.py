@@ -21,7 +21,9 @@ def world(tmp_path: Path) -> Iterator[RecoveryWorld]:
 def test_who_is_made_a_link_is_told_so_and_not_the_link(world: RecoveryWorld) -> None:
     url = make_link(world.parts.desk, "ada", actor="hugo", reset=True)
     told = world.told("ada", "enrolment")
-    assert [one["what"] for one in told] == ["hugo made a one-time link with which your sign-in can be set up"]
+    assert [one["what"] for one in told] == [
+        "hugo made a one-time link with which your sign-in can be set up"
+    ]
     assert url.reveal() not in repr(told)
 
 

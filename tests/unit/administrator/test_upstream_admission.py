@@ -243,6 +243,14 @@ def test_an_endpoint_that_fails_lies_or_leads_elsewhere_leaves_them_unknown(rig:
         assert why in _notes(rig, "identity.groups_unknown")[-1]["why"]
 
 
+def test_a_provider_that_is_gone_has_nothing_more_to_list(rig: UpstreamWorld) -> None:
+    rig.corp.userinfo["hasgroups"] = True
+    rig.sign_in()
+    rig.remove("corp")
+    rig.world.parts.upstream_logout.sweep()
+    assert _grace(rig).groups_unknown == ""
+
+
 def test_one_provider_does_not_answer_for_the_groups_of_another(rig: UpstreamWorld) -> None:
     rig.corp.userinfo["hasgroups"] = True
     rig.sign_in()

@@ -116,7 +116,7 @@ def test_the_metadata_says_who_limen_is_to_this_provider_alone(world: SamlWorld)
     assert world.browser().get("/saml/other/metadata").status_code == 404
 
 
-def test_a_successor_key_is_in_the_metadata_before_it_signs(world: SamlWorld) -> None:
+def test_k5_a_successor_key_is_in_the_metadata_before_it_signs(world: SamlWorld) -> None:
     keys = world.parts.saml_keys
     before = keys.signing().certificate
     made = keys.rotate("root", reason="yearly", after_s=86_400.0)

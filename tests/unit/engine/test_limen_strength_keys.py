@@ -47,7 +47,8 @@ passkeys:
   hardware: [{KEY_5}]
 recovery: {{lowered: 3d, alone: false}}
 notices:
-  smtp: {{host: mail.corp.example, from: limen@corp.example, tls: implicit, user: limen, secret: mail-password}}
+  smtp:
+    {{host: mail.corp.example, from: limen@corp.example, tls: implicit, user: limen, secret: mail-password}}
   webhook: {{url: "https://hooks.corp.example/limen?team=it", secret: hook, ca: roots.pem}}
   expiry_days: 7
 """
@@ -67,13 +68,14 @@ notices:
         (f"passkeys: {{allow: [{KEY_5}]}}", "asks a passkey what it would like to be"),
         ("passkeys: {attestation: direct}", "`attestation` has no `roots`"),
         (f"passkeys: {{hardware: [{KEY_5}]}}", "`hardware` has no `roots`"),
-        (f"passkeys: {{allow: [{BIO}], attestation: direct, roots: roots.pem, hardware: [{KEY_5}]}}", "which `allow`"),
+        (f"passkeys: {{allow: [{BIO}], attestation: direct, roots: roots.pem, hardware: [{KEY_5}]}}",
+         "which `allow`"),
         ("passkeys: {allow: [00000000-0000-0000-0000-000000000000]}", "names no model"),
         ("passkeys: {allow: [yubikey]}", "32 hexadecimal digits"),
         ("recovery: {lowered: 91d}", "at most 90d"),
         ("recovery: {approvers: [helpdesk]}", "approvers"),
         ("notices: {smtp: {host: mail.corp.example, from: limen@corp.example, tls: none}}", "in clear"),
-        ("notices: {smtp: {host: localhost, from: limen@corp.example, user: limen}}", "`user` has no `secret`"),
+        ("notices: {smtp: {host: localhost, from: limen@corp.example, user: limen}}", "has no `secret`"),
         ("notices: {smtp: {host: localhost, from: 'Limen <limen@corp.example>'}}", "bare address"),
         ("notices: {webhook: {url: 'http://hooks.corp.example/', secret: hook}}", "https://"),
         ("notices: {webhook: {url: 'https://u:p@hooks.corp.example/', secret: hook}}", "Leave out user"),

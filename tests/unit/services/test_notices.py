@@ -1,4 +1,4 @@
-"""Notices: queued with what they tell of, sent by SMTP or signed webhook, again and again, never twice at once."""
+"""Notices: queued with what they tell of, sent by SMTP or signed webhook, again until they are taken."""
 
 import base64
 import email
@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiosmtpd import smtp
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP as Server
-from aiosmtpd.smtp import AuthResult
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -239,13 +238,13 @@ def secured(tmp_path: Path) -> Iterator[tuple[Mailbox, int, str, list[Any]]]:
     context.load_cert_chain(tmp_path / "server.pem")
     box, logins = Mailbox(), []
 
-    def check(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+    def check(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> smtp.AuthResult:
         logins.append((data.login, data.password))
-        return AuthResult(success=data.password == SECRETS["mail"].encode())
+        return smtp.AuthResult(success=data.password == SECRETS["mail"].encode())
 
     class Secured(Loopback):
-        def factory(self) -> Server:
-            return Server(
+        def factory(self) -> smtp.SMTP:
+            return smtp.SMTP(
                 self.handler,
                 tls_context=context,
                 require_starttls=True,

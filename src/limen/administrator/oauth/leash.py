@@ -29,6 +29,9 @@ ENDED_KEPT_S = 7 * 86_400.0
 EVERYBODY = frozenset({"bundle", "group", "grant"})
 """Kinds of changes after which anybody's decision may be another."""
 
+OF_ONE = frozenset({"person", "session"})
+"""Kinds that concern one person."""
+
 log = structlog.get_logger("limen.oauth")
 
 
@@ -45,15 +48,11 @@ class ClientLeash:
 
     def hear(self, changes: Iterable[Change]) -> bool:
         """Note what a commit changed; return whether `look` has something to do. Never waits."""
+        relevant = [change for change in changes if change.kind in EVERYBODY or change.kind in OF_ONE]
         with self._lock:
-            before = (self._all, len(self._people))
-            for change in changes:
-                if change.kind in EVERYBODY:
-                    self._all = True
-                elif change.kind == "person":
-                    self._people.add(change.id)
-            ended = any(change.kind == "session" for change in changes)
-            return ended or before != (self._all, len(self._people))
+            self._all = self._all or any(change.kind in EVERYBODY for change in relevant)
+            self._people.update(change.id for change in relevant if change.kind == "person")
+        return bool(relevant)
 
     def look(self) -> int:
         """End what has to end; return how many authorizations."""

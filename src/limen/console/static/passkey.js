@@ -1,4 +1,4 @@
-/* The only script of Limen. Every page works without it, except where a passkey is used.
+/* Passkeys. Every page works without scripts, except where a passkey is used.
  *
  * A form with data-passkey="get" or "create" says where to ask for options (data-options-url) and where
  * to bring the credential (data-finish-url). Both are JSON: {csrf, flow, …} in, and for the second
