@@ -325,7 +325,7 @@ def _by_small_key(thief: Thief) -> str:
     from cryptography.hazmat.primitives.asymmetric import rsa
 
     raw = rsa.generate_private_key(65537, 1024)
-    key = RSAKey.import_key(raw)  # type: ignore[arg-type]
+    key = RSAKey.import_key(raw)
     return thief.signed({"typ": "dpop+jwt", "alg": "RS256", "jwk": key.as_dict(private=False)}, key)
 
 

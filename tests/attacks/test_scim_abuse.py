@@ -200,7 +200,9 @@ def test_a_patch_is_whole_or_nothing(world: ScimWorld, okta: ScimHttp) -> None:
     assert okta.call("GET", path).json().get("active") is not False
 
 
-@pytest.mark.parametrize("name", ["__class__", "__dict__", "model_config", "_sa_instance_state", "constructor"])
+@pytest.mark.parametrize(
+    "name", ["__class__", "__dict__", "model_config", "_sa_instance_state", "constructor"]
+)
 def test_names_of_the_machinery_are_no_attributes(okta: ScimHttp, name: str) -> None:
     made = okta.make(f"machine-{name.strip('_')}", **{name: {"x": 1}})
     answer = okta.patch(f"/Users/{made['id']}", {"op": "add", "path": name.strip("_"), "value": {"y": 2}})
@@ -247,11 +249,21 @@ def test_a_prefix_makes_no_group_of_limen_s(world: ScimWorld) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["root!", "Root ", "rооt", "root\u200b", "ｒoot", "r.o.o.t", "root@", "@root", "ROOT#EXT#@x", "../root", "root/../x"],
+    [
+        "root!",
+        "Root ",
+        "rооt",
+        "root\u200b",
+        "ｒoot",
+        "r.o.o.t",
+        "root@",
+        "@root",
+        "ROOT#EXT#@x",
+        "../root",
+        "root/../x",
+    ],
 )
-def test_names_that_look_like_somebody_are_somebody_else(
-    world: ScimWorld, okta: ScimHttp, name: str
-) -> None:
+def test_names_that_look_like_somebody_are_somebody_else(world: ScimWorld, okta: ScimHttp, name: str) -> None:
     before = people(world)["root"]
     answer = okta.call("POST", "/Users", {"schemas": [USER], "userName": name})
     assert answer.status_code in (201, 400), answer.text
@@ -295,7 +307,9 @@ def test_display_names_reach_apps_as_one_printable_line(world: ScimWorld, okta: 
 def test_a_hostile_body_is_refused(world: ScimWorld, okta: ScimHttp, body: bytes, status: int) -> None:
     before = len(people(world))
     for path in ("/Users", "/Groups"):
-        answer = okta.http.request("POST", path, content=body, headers={"content-type": "application/scim+json"})
+        answer = okta.http.request(
+            "POST", path, content=body, headers={"content-type": "application/scim+json"}
+        )
         assert answer.status_code == status, answer.text[:300]
         assert answer.json()["schemas"] == ["urn:ietf:params:scim:api:messages:2.0:Error"]
         assert len(answer.content) < 20_000
@@ -356,9 +370,7 @@ def test_an_error_of_ours_tells_the_log_and_not_the_client(
         assert "500" in answer.text
 
 
-@pytest.mark.parametrize(
-    "path", ["/Users/%2e%2e/%2e%2e/api/v1/people", "/Users/x/y", "/Users/%00", "/api"]
-)
+@pytest.mark.parametrize("path", ["/Users/%2e%2e/%2e%2e/api/v1/people", "/Users/x/y", "/Users/%00", "/api"])
 def test_paths_lead_nowhere_else(okta: ScimHttp, path: str) -> None:
     for method in ("GET", "DELETE", "PUT"):
         answer = okta.http.request(method, f"{BASE}{path}", json={})

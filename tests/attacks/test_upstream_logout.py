@@ -82,30 +82,30 @@ def test_u6_a_logout_token_counts_once(rig: UpstreamWorld) -> None:
     assert _causes(rig) == ["its logout token was used before"]
 
 
-@pytest.mark.parametrize(
-    ("claims", "why"),
-    [
-        ({"iss": "https://evil.example"}, "another issuer"),
-        ({"aud": "other"}, "another audience"),
-        ({"exp": 1}, "expired"),
-        ({"iat": None}, "future"),
-        ({"exp": 10**12}, "too long"),
-        ({"events": None}, "not about a logout"),
-        ({"events": {"x": {}}}, "not about a logout"),
-        ({"events": {EVENT: 1}}, "not about a logout"),
-        ({"events": [EVENT]}, "not about a logout"),
-        ({"nonce": "n"}, "it is an ID token"),
-        ({"sub": None, "sid": None}, "names no session"),
-        ({"sub": ["s-1"]}, "names no session"),
-        ({"jti": None}, "names no session"),
-        ({"jti": "x" * 2_000}, "used before"),
-    ],
+BENT: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"iss": "https://evil.example"}, "another issuer"),
+    ({"aud": "other"}, "another audience"),
+    ({"exp": 1}, "expired"),
+    ({"iat": None}, "future"),
+    ({"exp": 10**12}, "too long"),
+    ({"events": None}, "not about a logout"),
+    ({"events": {"x": {}}}, "not about a logout"),
+    ({"events": {EVENT: 1}}, "not about a logout"),
+    ({"events": [EVENT]}, "not about a logout"),
+    ({"nonce": "n"}, "it is an ID token"),
+    ({"sub": None, "sid": None}, "names no session"),
+    ({"sub": ["s-1"]}, "names no session"),
+    ({"jti": None}, "names no session"),
+    ({"jti": "x" * 2_000}, "used before"),
 )
-def test_a_bent_logout_token_ends_nothing(rig: UpstreamWorld, claims: dict[str, Any], why: str) -> None:
+
+
+def test_a_bent_logout_token_ends_nothing(rig: UpstreamWorld) -> None:
     _in(rig, "sid-1")
-    answer = _tell(rig, rig.corp.logout_token("limen", **{"sub": "s-1", **claims}))
-    assert (answer.status_code, answer.json()) == (400, {"error": "invalid_request"})
-    assert why in _causes(rig)[-1]
+    for claims, why in BENT:
+        answer = _tell(rig, rig.corp.logout_token("limen", **{"sub": "s-1", **claims}))
+        assert (answer.status_code, answer.json()) == (400, {"error": "invalid_request"}), claims
+        assert why in _causes(rig)[-1]
     assert rig.live("grace") == 1
 
 

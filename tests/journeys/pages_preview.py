@@ -20,7 +20,7 @@ DOMAIN = "limen.localhost"
 AUTH = "https://auth.limen.localhost:8443"
 ADA = {"username": "ada", "name": "Ada Lovelace"}
 ONWARD = "/onward"
-"""Where pages lead that go on by themselves: answered by nothing (204), so that they stay to be looked at."""
+"""Where pages lead that go on by themselves; here they stay, to be looked at."""
 
 EVERY: dict[str, Any] = {"csrf": "t0k3n", "domain": DOMAIN}
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -472,12 +472,14 @@ class _Pages(BaseHTTPRequestHandler):
         name = path.rpartition("/")[2]
         if path.startswith(pages.STATIC_PREFIX) and name in pages.static_assets():
             asset = pages.static_assets()[name]
-            self._answer(asset.body, {"content-type": asset.media_type, "x-content-type-options": "nosniff"})
+            body = b"" if name == "onward.js" else asset.body
+            self._answer(body, {"content-type": asset.media_type, "x-content-type-options": "nosniff"})
         elif name in PREVIEWS:
             template, context = PREVIEWS[name]
-            self._answer(pages.render(template, **context).encode(), pages.page_headers())
+            html = pages.render(template, **context).replace('http-equiv="refresh"', 'name="onward"')
+            self._answer(html.encode(), pages.page_headers())
         else:
-            self._answer(b"", {}, 204 if path == ONWARD else 404)
+            self._answer(b"", {}, 404)
 
     def _answer(self, body: bytes, headers: dict[str, str], status: int = 200) -> None:
         self.send_response(status)
@@ -490,9 +492,6 @@ class _Pages(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Refuse passkey calls in the words of a server, so that pages stay as they are."""
         self.rfile.read(int(self.headers.get("content-length", "0")))
-        if self.path == ONWARD:
-            self._answer(b"", {}, 204)
-            return
         body = b'{"error": "This is only a preview."}'
         self._answer(body, {"content-type": "application/json"}, 200)
 

@@ -28,6 +28,7 @@ from limen.administrator.workload_keys import WorkloadKeys
 from limen.administrator.workloads import Workloads
 from limen.core.changes import WorkloadFact
 from limen.core.clock import FakeClock
+from limen.core.record import EventRecord
 from limen.core.secret import Secret
 from limen.enforcement.check.answer import Answer
 from limen.enforcement.check.case import AskControl, Pending, Reply
@@ -167,7 +168,11 @@ class MachineWorld(World):
     def refresh(self) -> None:
         """Have the gateway know that it knows everything."""
         self.replica.confirm(self.clock.boot_s(), self.replica.seq)
-        self.authority.update(lambda replica: replica.confirm(self.clock.boot_s(), replica.seq))
+
+        def confirm(replica: Replica) -> None:
+            replica.confirm(self.clock.boot_s(), replica.seq)
+
+        self.authority.update(confirm)
 
     def later(self, seconds: float) -> None:
         """Let time pass at which the feed goes on."""
@@ -226,7 +231,8 @@ class MachineWorld(World):
         """Ask the token endpoint as a program does."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         sent = {"accept": "application/json", "x-limen-peer": "198.51.100.7", **names}
-        return self.browser().http.post("/oauth2/token", data=form, headers=sent)
+        answer: httpx.Response = self.browser().http.post("/oauth2/token", data=form, headers=sent)
+        return answer
 
     def ask(self, name: str, *, dpop: str = "", **more: str) -> httpx.Response:
         """Ask for a token by a key."""
@@ -331,8 +337,8 @@ class MachineWorld(World):
 
     def why(self, kind: str) -> list[str]:
         """Return what the operator is told."""
-        events = [*self.events, *(r for r in self.gateway_journal.records if hasattr(r, "kind"))]
-        return [str(e.data.get("why")) for e in events if getattr(e, "kind", "") == kind]
+        told = [one for one in self.gateway_journal.records if isinstance(one, EventRecord)]
+        return [str(one.data.get("why")) for one in (*self.events, *told) if one.kind == kind]
 
 
 def body_of(answer: Answer) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from limen.administrator.apart import Tell
 from limen.administrator.ldap_plan import SyncPlan, plan_sync
 from limen.administrator.ldap_work import Read, read_apart
 from limen.administrator.ledger import Entry, Ledger
@@ -20,14 +21,14 @@ from limen.core.errors import Conflict, LimenError, NotFound, Refused
 from limen.core.identity_config import LdapConfig
 from limen.core.ids import Instant, new_id
 from limen.core.secret import Secret
-from limen.information.identity.ldap_values import Problem
+from limen.information.identity.ldap_values import DirectoryRead, Problem
 from limen.store import sources
 from limen.store.sessions import list_sessions
 from limen.store.source_writes import PersonWrite, keep_fresh, write_people
 from limen.store.sources import SourceRun
 from limen.store.spent import spend_once
 
-BATCH = 250  # people of one transaction, so that other writers get their turn
+BATCH = 100  # people of one transaction, so that other writers get their turn
 ACTOR = "limen"
 
 APPLIED, STOPPED, FAILED = "applied", "stopped", "failed"
@@ -101,8 +102,11 @@ class LdapSync:
         reason: str,
         dry_run: bool = False,
         at_most_percent: float | None = None,
+        tell: Tell = lambda done, of: None,
     ) -> SyncReport:
         """Read a directory, and bring its people here up to it. It takes as long as the directory takes.
+
+        `tell` is told how many of how many people are written.
 
         Raises:
             NotFound: the bundle has no such directory.
@@ -113,7 +117,11 @@ class LdapSync:
         with _alone(f"{self._ledger.store.epoch}:{config.source}"):
             started = self._now()
             try:
-                report = self._run(config, actor, reason, dry_run=dry_run, at_most=at_most_percent)
+                plan, read = self._plan(config, at_most_percent)
+                left = 0
+                if not plan.stop and not dry_run:
+                    plan, left = self._carry_out(config, plan, actor, reason, tell)
+                report = _report(config, read, plan, left, dry_run=dry_run)
             except LimenError as error:
                 if not dry_run:
                     self._note(_run_of(config, started, actor, FAILED, error.message), reason)
@@ -154,36 +162,25 @@ class LdapSync:
 
     # --- one run -------------------------------------------------------------------------------------
 
-    def _run(
-        self, config: LdapConfig, actor: str, reason: str, *, dry_run: bool, at_most: float | None
-    ) -> SyncReport:
+    def _plan(self, config: LdapConfig, at_most: float | None) -> tuple[SyncPlan, DirectoryRead]:
         password = self._secret(config.bind_secret) if config.bind_secret else None
         read = self._read(config, password)
-        catalogue = self._catalogue()
         with self._ledger.store.read() as connection:
             known = sources.load_known(connection, config.source)
-        plan = plan_sync(
-            config, read, known, catalogue.attribute_types, now=self._now(), at_most_percent=at_most
-        )
+        types = self._catalogue().attribute_types
+        return plan_sync(config, read, known, types, now=self._now(), at_most_percent=at_most), read
+
+    def _carry_out(
+        self, config: LdapConfig, plan: SyncPlan, actor: str, reason: str, tell: Tell
+    ) -> tuple[SyncPlan, int]:
+        """Write a plan; return it with what was refused, and how many people were left."""
+        refused: list[Problem] = []
         left = 0
-        if not plan.stop and not dry_run:
-            refused: list[Problem] = []
-            left = sum(self._write(config, one, actor, reason, refused) for one in _batches(plan.writes))
-            plan = msgspec.structs.replace(plan, problems=(*refused, *plan.problems))
-            settle_listed(self._ledger, catalogue)
-        return SyncReport(
-            source=config.source,
-            outcome=STOPPED if plan.stop else APPLIED,
-            dry_run=dry_run,
-            read=len(read.people),
-            groups=read.groups,
-            referrals=read.referrals,
-            skipped=plan.skipped,
-            problems=tuple(msgspec.to_builtins(one) for one in plan.problems),
-            why=plan.stop,
-            left=left,
-            **_names(plan),
-        )
+        for start in range(0, len(plan.writes), BATCH):
+            tell(start, len(plan.writes))
+            left += self._write(config, plan.writes[start : start + BATCH], actor, reason, refused)
+        settle_listed(self._ledger, self._catalogue())
+        return msgspec.structs.replace(plan, problems=(*refused, *plan.problems)), left
 
     def _write(
         self,
@@ -273,10 +270,22 @@ def _run_of(config: LdapConfig, started: Instant, actor: str, outcome: str, why:
     return SourceRun(new_id("run"), config.source, started, started, outcome, why, {}, (), actor)
 
 
-def _names(plan: SyncPlan) -> dict[str, tuple[str, ...]]:
-    return {name: getattr(plan, name) for name in ("created", "changed", "suspended", "released")}
-
-
-def _batches(writes: Sequence[PersonWrite]) -> Iterator[Sequence[PersonWrite]]:
-    for start in range(0, len(writes), BATCH):
-        yield writes[start : start + BATCH]
+def _report(
+    config: LdapConfig, read: DirectoryRead, plan: SyncPlan, left: int, *, dry_run: bool
+) -> SyncReport:
+    return SyncReport(
+        source=config.source,
+        outcome=STOPPED if plan.stop else APPLIED,
+        dry_run=dry_run,
+        read=len(read.people),
+        groups=read.groups,
+        referrals=read.referrals,
+        created=plan.created,
+        changed=plan.changed,
+        suspended=plan.suspended,
+        released=plan.released,
+        skipped=plan.skipped,
+        problems=tuple(msgspec.to_builtins(one) for one in plan.problems),
+        why=plan.stop,
+        left=left,
+    )

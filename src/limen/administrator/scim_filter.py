@@ -35,7 +35,7 @@ from scim2_server.utils import parametrize
 
 from limen.administrator.scim_models import model_of
 from limen.administrator.scim_values import Read, bind, dated, decoded, reader
-from limen.store.scim import GROUP, USER, VALUE_LENGTH_MAX, Narrow
+from limen.store.scim import GROUP, USER, Narrow, is_looked_up
 
 FILTER_LENGTH_MAX = 4_096  # characters
 TERMS_MAX = 64
@@ -239,7 +239,7 @@ def _narrow(kind: str, model: type[Any], node: FilterNode) -> Iterator[Narrow]:
         path = AttrPath("emails", "value") if key == "email" else AttrPath(name.partition(".")[0], None)
         binding = bind(model, path, for_comparison=True)
         value = binding.comparable(term.value) if binding else term.value
-        if len(value) <= VALUE_LENGTH_MAX and value.isprintable():  # a database takes no NUL, and has none
+        if is_looked_up(value):
             yield key, value
 
 

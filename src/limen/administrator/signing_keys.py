@@ -67,6 +67,10 @@ class SigningKeys:
         header = {"alg": alg, "kid": row.kid, "typ": typ}
         return jwt.encode(header, dict(claims), self._open(row), algorithms=[alg])
 
+    def ready(self, alg: str) -> None:
+        """See that there is a key of `alg`. Raises as `sign`."""
+        self._open(self._signing(alg))
+
     def verify(self, token: str, *, typ: str) -> Mapping[str, Any]:
         """Return the claims of a token that a published key signed; of them nothing is checked.
 

@@ -222,12 +222,12 @@ class Workloads:
             over = Refused("This token is over.", remedy="Get another one.", code="TOKEN_EXPIRED")
             raise self._refused(ip, over)
         if found.jkt or found.x5t or (found.apps and ADMIN_APP not in found.apps):
-            wrong = Refused(
+            unfit = Refused(
                 "This token is bound to a key, or is for something else than the administration.",
                 remedy=f"Get one with `audience={ADMIN_APP}`, without a DPoP proof.",
                 code="TOKEN_UNFIT",
             )
-            raise self._refused(ip, wrong)
+            raise self._refused(ip, unfit)
         return EntityRef("Workload", found.workload)
 
     def _refused(self, ip: str, why: LimenError) -> TokenRefused:

@@ -255,24 +255,16 @@ def demand_roles(request: Request, deps: AdminDeps, *refs: EntityRef) -> None:
     """
     held = next((ref for ref in refs if deps.books.holds(ref)), None)
     if held is not None:
-        _decide(request, deps, request.state.caller, "admin", ROLES_PART, why=_role_words(held))
+        why = f"This touches a role of Limen, by {held}. "
+        _decide(request, deps, request.state.caller, "admin", ROLES_PART, why=why)
 
 
 def guard_roles(request: Request, deps: AdminDeps, tx: Transaction) -> None:
-    """Have a call decided on `Route::"limen/roles"` too if its transaction touches a role (law A3).
-
-    To be called last within the transaction: what it raises undoes it.
-
-    Raises:
-        Denied: the caller may not touch roles.
-    """
-    held = next(iter(deps.books.touched(tx)), None)
-    if held is not None:
-        _decide(request, deps, request.state.caller, "admin", ROLES_PART, why=_role_words(held))
-
-
-def _role_words(ref: EntityRef) -> str:
-    return f"This touches a role of Limen, by {ref}. "
+    """Have it decided so too if its transaction touches a role. Called last within it: a denial undoes it."""
+    touched = deps.books.touched(tx)
+    if touched:
+        why = f"This touches a role of Limen, by {touched[0]}. "
+        _decide(request, deps, request.state.caller, "admin", ROLES_PART, why=why)
 
 
 def recorded_path(request: Request) -> str:

@@ -1,24 +1,34 @@
 """Where people come from, over the admin API: what keeps them, how directories were read, reading one now."""
 
+import queue
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
+import structlog
 from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
 from pydantic import Field
 from sqlalchemy import Connection, func, select
 
 from limen.administrator import ldap_keeping
-from limen.administrator.ldap_sync import LdapSync
+from limen.administrator.apart import Outcome, Step, Tell
+from limen.administrator.ldap_sync import LdapSync, SyncReport
 from limen.api.body import Body, Why
 from limen.api.deps import Actor, AdminDeps, Deps, decided
+from limen.api.lines import stream_lines
 from limen.core.catalogue import Catalogue
+from limen.core.errors import LimenError, Unavailable
 from limen.core.secret import Secret
 from limen.store import sources
 from limen.store.secrets import load_secret
 from limen.store.tables import person
 
 router = APIRouter(tags=["sources"])
+log = structlog.get_logger("limen.api")
 
+LISTS = ("created", "changed", "suspended", "released", "problems")
 NAMES_MAX = 100  # names of one list in an answer; its count says how many there are
 
 
@@ -69,20 +79,54 @@ def list_runs(source: str, deps: Deps) -> list[dict[str, Any]]:
 
 
 @router.post("/v1/sources/{source}/sync", summary="Read a directory", **decided("admin", "sources"))
-def sync(source: str, body: Reading, deps: Deps, actor: Actor) -> dict[str, Any]:
-    """Read a directory now, and bring its people here up to it; `dry_run` only says what would be done."""
-    report = syncing(deps).sync(
-        source,
-        actor=actor,
-        reason=body.reason or f"read {source}",
-        dry_run=body.dry_run,
-        at_most_percent=body.suspend_at_most_percent,
-    )
+def sync(source: str, body: Reading, deps: Deps, actor: Actor) -> StreamingResponse:
+    """Read a directory now, and bring its people here up to it; `dry_run` only says what would be done.
+
+    Sends how far it is, and the outcome at last. Whoever stops listening does not stop it.
+    """
+    syncing(deps).config(source)  # a name that is none is refused before the answer begins
+
+    def work(tell: Tell) -> SyncReport:
+        return syncing(deps).sync(
+            source,
+            actor=actor,
+            reason=body.reason or f"read {source}",
+            dry_run=body.dry_run,
+            at_most_percent=body.suspend_at_most_percent,
+            tell=tell,
+        )
+
+    return stream_lines(_followed(work))
+
+
+def _followed(work: Callable[[Tell], SyncReport]) -> Iterator[Step | Outcome]:
+    """Do work in a thread of its own; yield how far it is, and its outcome."""
+    words: queue.SimpleQueue[Step | Outcome | LimenError] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            report = work(lambda done, of: words.put(Step(done, of)))
+        except LimenError as error:
+            words.put(error)
+        except Exception:
+            log.exception("sources.sync_failed")
+            words.put(Unavailable("The reading failed.", remedy="Look at control's log."))
+        else:
+            words.put(Outcome(_shown(report)))
+
+    threading.Thread(target=run, name="sync", daemon=True).start()
+    while True:
+        word = words.get()
+        if isinstance(word, LimenError):
+            raise word
+        yield word
+        if isinstance(word, Outcome):
+            return
+
+
+def _shown(report: SyncReport) -> dict[str, Any]:
     told: dict[str, Any] = msgspec.to_builtins(report)
-    lists = {
-        name: told[name][:NAMES_MAX] for name in ("created", "changed", "suspended", "released", "problems")
-    }
-    return {**told, **lists, "counts": report.counts}
+    return {**told, **{name: told[name][:NAMES_MAX] for name in LISTS}, "counts": report.counts}
 
 
 @router.put(

@@ -170,7 +170,7 @@ def _proof(one: PersonFacts) -> tuple[str, str, str]:
             demand = "Demand it: `forbid (...) unless { context.session.phishing_resistant }` for that group."
             return "low", f"{said}; the password still works", demand
         return "low", said, keep
-    cure = f"Enrol a passkey: `limen user link {quote(one.id)}`, then the account page; then demand it by a guardrail."
+    cure = f"Enrol a passkey: `limen user link {quote(one.id)}`, then the account page; then demand it."
     if strong is None:
         where = ", ".join(one.providers) or "its source"
         return (

@@ -1,6 +1,7 @@
 """`limen source`: where people come from, and directories that are read."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +17,8 @@ from limen.cli.output import (
     print_rows,
     render_instant,
 )
-from limen.core.errors import Refused
+from limen.cli.replay import progress_bar
+from limen.core.errors import LimenError, Refused
 
 app = typer.Typer(no_args_is_help=True, help="Sources of people: providers, directories, SCIM clients.")
 
@@ -82,7 +84,7 @@ def sync(
 ) -> None:
     """Read a directory now. People are made, changed, suspended here as it says; it is never written to."""
     body = {"dry_run": dry_run, "suspend_at_most_percent": suspend_at_most, "reason": reason}
-    report = connect(state).post(f"/v1/sources/{source}/sync", body)
+    report = _outcome(state, f"/v1/sources/{source}/sync", body)
     if as_json:
         print_json(report)
     else:
@@ -93,6 +95,16 @@ def sync(
             remedy="Look at the directory; if it is right, say --suspend-at-most PERCENT.",
             code="SYNC_STOPPED",
         )
+
+
+def _outcome(state: Path | None, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    with progress_bar("people") as progress:
+        for line in connect(state).follow(path, method="POST", body=body):
+            if line["type"] == "step":
+                progress(line["done"] / (line["of"] or 1), line["done"])
+            else:
+                return dict(line["value"])
+    raise LimenError("The reading ended without an outcome.", remedy="See `limen source runs`.")
 
 
 @app.command()

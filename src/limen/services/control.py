@@ -173,7 +173,7 @@ class Control:
                 task.cancel()
         if self._clients is not None:
             await self._clients.stop()
-        await self._sources.stop()
+        await asyncio.to_thread(self._sources.stop)
         await self._care.stop()
         for server in self._servers:
             await server.stop()

@@ -1,7 +1,6 @@
 """Directories of the bundle, read when their time has come: one after another, beside the serving."""
 
-import asyncio
-import contextlib
+import threading
 
 import structlog
 
@@ -9,33 +8,38 @@ from limen.administrator.ldap_sync import LdapSync
 from limen.core.errors import LimenError
 
 LOOK_EVERY_S = 15.0
+STOP_S = 5.0  # a batch of people is written in less; a directory that is being read is left at once
 
 log = structlog.get_logger("limen.sources")
 
 
 class SourceCare:
-    """Looks for directories that are due, and has them read in a thread."""
+    """Looks for directories that are due, and reads them, in a thread of its own.
+
+    No thread of the loop's: a directory may take minutes to answer, and the end of control waits for those.
+    """
 
     def __init__(self, sync: LdapSync) -> None:
         self._sync = sync
-        self._task: asyncio.Task[None] | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="sources", daemon=True)
 
     def start(self) -> None:
-        """Begin, on the running loop."""
-        self._task = asyncio.create_task(self._look(), name="sources")
+        """Begin."""
+        self._thread.start()
 
-    async def stop(self) -> None:
-        """End. A reading that is under way is over when its thread is; it leaves nothing half done."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+    def stop(self) -> None:
+        """End. Whatever is under way leaves nothing half done: each batch is a transaction."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)
 
-    async def _look(self) -> None:
-        while True:
+    def _look(self) -> None:
+        while not self._stopping.is_set():
             try:
-                await asyncio.to_thread(self._sync.run_due)
+                self._sync.run_due()
             except LimenError as error:  # the database, or no usable bundle: the next look tries again
                 log.warning("sources.not_read", why=error.message)
-            await asyncio.sleep(LOOK_EVERY_S)
+            except Exception:  # a fault of ours: reading goes on all the same
+                log.exception("sources.failed")
+            self._stopping.wait(LOOK_EVERY_S)

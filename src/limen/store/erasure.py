@@ -6,10 +6,11 @@ from limen.store import credentials
 from limen.store.directory import get_person, remove_member, update_person
 from limen.store.identities import forget_identities
 from limen.store.notices import forget_notices
+from limen.store.person_care import forget_care
 from limen.store.ports import Writing
 from limen.store.recoveries import forget_recoveries
 from limen.store.scim import forget_targets
-from limen.store.tables import complaint, enrolment_link, session, sign_in, source_account
+from limen.store.tables import complaint, enrolment_link, logout_notice, session, sign_in, source_account
 
 
 def forget_person(tx: Writing, username: str) -> None:
@@ -23,9 +24,10 @@ def forget_person(tx: Writing, username: str) -> None:
         remove_member(tx, group, username)
     update_person(tx, username, name="", email="", attributes={}, signals=())
     forget_identities(tx.connection, username)
+    forget_care(connection, username)
     credentials.remove_all(connection, username)
     forget_notices(connection, [username])
     forget_recoveries(connection, username)
     forget_targets(tx, username)
-    for table in (session, sign_in, enrolment_link, complaint, source_account):
+    for table in (session, sign_in, enrolment_link, complaint, source_account, logout_notice):
         connection.execute(delete(table).where(table.c.person == username))

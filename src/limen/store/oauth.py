@@ -112,7 +112,9 @@ def list_of_session(connection: Connection, session_id: str) -> tuple[Authorizat
     return tuple(_authorization(row) for row in connection.execute(query).mappings())
 
 
-def list_bereft(connection: Connection, now: Instant, unredeemed_before: Instant) -> tuple[Authorization, ...]:
+def list_bereft(
+    connection: Connection, now: Instant, unredeemed_before: Instant
+) -> tuple[Authorization, ...]:
     """Return the authorizations that have not ended though what they need has.
 
     That is their session, their time, or, of one made before `unredeemed_before`, a code that was never used.
@@ -180,7 +182,7 @@ def purge_tokens(tx: Writing, ended_before: Instant) -> None:
 
 
 def add_notice(tx: Writing, row: LogoutNotice) -> None:
-    """Store that a client must hear of a logout. One that nobody has tried to tell yet is not stored twice."""
+    """Store that a client must hear of a logout. What nobody has tried to tell yet is not stored twice."""
     same = (logout_notice.c.client == row.client) & (logout_notice.c.sid == row.sid)
     untold = select(logout_notice.c.id).where(same, logout_notice.c.attempts == 0)
     if tx.connection.scalar(untold) is not None:

@@ -96,6 +96,8 @@ def remove_resource(tx: Writing, id_: str) -> None:
 
 def find_resource(connection: Connection, client: str, kind: str, id_: str) -> ScimResource | None:
     """Return a resource of a client."""
+    if not is_looked_up(id_):
+        return None
     own = and_(scim_resource.c.client == client, scim_resource.c.kind == kind, scim_resource.c.id == id_)
     row = connection.execute(select(scim_resource).where(own)).first()
     return None if row is None else _resource(row)
@@ -179,10 +181,15 @@ def forget_targets(tx: Writing, username: str) -> None:
 def _set_values(connection: Connection, id_: str, values: Collection[Narrow], *, fresh: bool = False) -> None:
     if not fresh:
         connection.execute(delete(scim_value).where(scim_value.c.resource == id_))
-    kept = sorted({(name, value) for name, value in values if len(value) <= VALUE_LENGTH_MAX})
+    kept = sorted({(name, value) for name, value in values if is_looked_up(value)})
     if kept:
         rows = [{"resource": id_, "name": name, "value": value} for name, value in kept]
         connection.execute(insert(scim_value), rows)
+
+
+def is_looked_up(value: str) -> bool:
+    """Say whether a value is indexed; PostgreSQL's text has no NUL, and what is long is read instead."""
+    return len(value) <= VALUE_LENGTH_MAX and value.isprintable()
 
 
 def _narrowed(key: str, value: str) -> ColumnElement[bool]:

@@ -23,7 +23,7 @@ class Link(msgspec.Struct, frozen=True):
 def own_members(connection: Connection, client: str, ids: Collection[str]) -> dict[str, Link]:
     """Return those of `ids` that are resources of this client (law N1)."""
     found: dict[str, Link] = {}
-    for part in chunks(sorted(ids)):
+    for part in chunks(sorted(one for one in ids if one.isprintable())):
         own = and_(scim_resource.c.client == client, scim_resource.c.id.in_(part))
         found.update((row.id, _link(row)) for row in connection.execute(_links().where(own)))
     return found
@@ -84,7 +84,7 @@ def delete_members(tx: Writing, group: str, ids: Collection[str] | None = None) 
     if ids is None:
         ids = list(tx.connection.scalars(select(scim_member.c.member).where(scim_member.c.group == group)))
     gone: list[str] = []
-    for part in chunks(sorted(set(ids))):
+    for part in chunks(sorted({one for one in ids if one.isprintable()})):
         there = and_(scim_member.c.group == group, scim_member.c.member.in_(part))
         gone += tx.connection.scalars(select(scim_member.c.member).where(there))
         tx.connection.execute(delete(scim_member).where(there))

@@ -110,7 +110,7 @@ def test_a_token_of_ci_is_exchanged_by_issuer_audience_and_claims(world: Machine
 
 
 def test_of_several_workloads_one_must_be_named(world: MachineWorld) -> None:
-    claims = {"sub": "repo:acme/billing:ref:refs/heads/main", "environment": "prod"}
+    claims: dict[str, Any] = {"sub": "repo:acme/billing:ref:refs/heads/main", "environment": "prod"}
     token = world.issuer.token(world.clock.now(), **claims)
     assert world.exchange(token).json()["error"] == "invalid_grant"
     assert "several workloads" in world.why("workload.not_proven")[0]
@@ -154,7 +154,7 @@ def test_a_token_for_an_api_is_decided_and_is_of_rfc_9068(world: MachineWorld) -
     answer = world.ask("billing", dpop=proof, resource="https://api.example/payments")
     assert answer.status_code == 200, answer.text
     assert (answer.json()["token_type"], answer.json()["expires_in"]) == ("DPoP", 300)
-    keys = KeySet.import_key_set(world.parts.oauth.keys())
+    keys = KeySet.import_key_set(world.parts.oauth.keys())  # type: ignore[arg-type]
     token = jwt.decode(answer.json()["access_token"], keys, ["RS256"])
     assert token.header["typ"] == "at+jwt"
     assert token.claims["aud"] == "https://api.example/payments" and token.claims["iss"] == AUTH

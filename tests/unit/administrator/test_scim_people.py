@@ -169,9 +169,7 @@ def test_e3_nobody_is_taken_over(world: ScimWorld, okta: ScimHttp) -> None:
     assert person(world, "grace").status is Status.ACTIVE
 
 
-def test_documents_come_back_as_they_were_written_without_passwords(
-    world: ScimWorld, okta: ScimHttp
-) -> None:
+def test_documents_come_back_as_they_were_written_without_passwords(world: ScimWorld, okta: ScimHttp) -> None:
     said = {
         "name": {"givenName": "Ada", "familyName": "Byron"},
         "phoneNumbers": [{"value": "+44 1", "type": "work"}],
@@ -192,7 +190,9 @@ def test_documents_come_back_as_they_were_written_without_passwords(
 @pytest.mark.parametrize("value", ["m9", {"value": "m9"}])
 def test_a_manager_may_be_bare_text(okta: ScimHttp, value: Any) -> None:
     made = okta.make("ada")
-    answer = okta.patch(f"/Users/{made['id']}", {"op": "Add", "path": f"{ENTERPRISE}:manager", "value": value})
+    answer = okta.patch(
+        f"/Users/{made['id']}", {"op": "Add", "path": f"{ENTERPRISE}:manager", "value": value}
+    )
     assert answer.json()[ENTERPRISE]["manager"]["value"] == "m9"
 
 

@@ -84,7 +84,7 @@ def test_the_hosts_operator_approves_administrators_too(rig: PeopleRig) -> None:
 
 
 def test_a_recovery_is_stopped_from_the_terminal(rig: PeopleRig) -> None:
-    spoken, visit = _spoken(rig, "eve")
+    _, visit = _spoken(rig, "eve")
     assert (
         rig.caller("heidi").post("/v1/recoveries/eve/stop", {"reason": "she says no"}).json()["stopped"] >= 1
     )

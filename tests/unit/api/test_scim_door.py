@@ -239,7 +239,10 @@ def test_discovery_says_what_is_there(okta: ScimHttp) -> None:
     assert "password" not in [one["name"] for one in attributes]
     assert okta.call("POST", "/Schemas", {}).status_code == 405
     assert okta.call("GET", "/Me").status_code == 501
-    assert [one["name"] for one in okta.call("GET", "/ResourceTypes").json()["Resources"]] == ["User", "Group"]
+    assert [one["name"] for one in okta.call("GET", "/ResourceTypes").json()["Resources"]] == [
+        "User",
+        "Group",
+    ]
     assert okta.call("GET", f"/Schemas/{GROUP}").headers["content-type"] == "application/scim+json"
 
 

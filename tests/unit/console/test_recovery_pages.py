@@ -119,7 +119,7 @@ def test_the_help_desk_approves_what_is_read_out_to_it(world: RecoveryWorld) -> 
     assert set_up(world, browser, "ada", NEW).headers["location"] == "/enrol/codes"
     approved = next(event for event in world.events if event.kind == "recovery.approved")
     assert (approved.actor, approved.target, approved.reason) == ("hugo", "ada", "Met her, saw her badge")
-    assert [one["what"] for one in world.told("ada")][0] == "hugo approved the recovery of your sign-in"
+    assert next(one["what"] for one in world.told("ada")) == "hugo approved the recovery of your sign-in"
 
 
 def test_an_approver_needs_a_fresh_sign_in_and_is_led_to_it(world: RecoveryWorld) -> None:

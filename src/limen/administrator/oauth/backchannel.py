@@ -7,7 +7,7 @@ Laws:
        are one write.
 """
 
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
@@ -21,19 +21,17 @@ from limen.store import oauth as rows
 from limen.store.oauth import LogoutNotice
 
 LOGOUT_TYPE = "logout+jwt"
-BATCH = 20
+BATCH = 32
+AT_ONCE = 8  # one client that does not answer keeps no other from hearing
 PAUSES_S = (1.0, 5.0, 30.0, 120.0, 600.0, 3_600.0)
 """After each attempt that failed; the last one again and again."""
 
 GIVE_UP_S = 86_400.0  # tokens are over long before; a client that is away for a day has restarted
 TIMEOUT_S = 5.0
 
-Post = Callable[[str, OidcClient, str, str], int]
-"""Posts a logout token: name and configuration of the client, address, token; returns the status."""
-
 
 class BackChannel:
-    """Tells clients. One attempt after the other, off the event loop.
+    """Tells clients. Off the event loop: it waits for them.
 
     Args:
         transport: how clients are spoken to; None is the network.
@@ -48,7 +46,10 @@ class BackChannel:
         store, now = self._issuing.desk.ledger.store, self._issuing.desk.clock.now()
         with store.read() as connection:
             due = rows.list_due(connection, now, BATCH)
-        return sum(self._attempt(notice) for notice in due)
+        if not due:
+            return 0
+        with ThreadPoolExecutor(min(AT_ONCE, len(due)), thread_name_prefix="logout") as pool:
+            return sum(pool.map(self._attempt, due))
 
     def next_at(self) -> Instant | None:
         """Return when the next attempt is due."""

@@ -107,6 +107,7 @@ class DeviceFlow:
         answer = issuing.decide(session, wanted, ip=session.ip, path=TOKEN_PATH)
         if not answer.decision.allowed:
             raise OAuthRefused("access_denied", "This person may not sign in here.")
+        self._tokens.ready(session.person, client)
         with issuing.desk.ledger.entry(session.person, f"tokens for {client.name}", ip=request.ip) as entry:
             current = issuing.desk.sessions.load_live(entry.tx.connection, session.id)
             if current is None:

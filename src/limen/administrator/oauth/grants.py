@@ -127,6 +127,7 @@ class Grants:
         if not answer.decision.allowed:
             self._end(live.authorization, "client.denied", f"denied: {answer.decision.code}")
             raise _invalid(token.kind)
+        self._tokens.ready(live.session.person, client)
         drawn = self._draw(request, client, token, live, jkt=jkt, scopes=scopes, audiences=audiences)
         if drawn is None:
             self._end(live.authorization, f"client.{token.kind}_reused", f"a {token.kind} was used twice")

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable
 
 import structlog
+from sqlalchemy import Connection
 
 from limen.administrator.authority import ISSUE_POINT, Answer
 from limen.administrator.oauth.issuing import SIGN_IN, Issuing, Live, known_ip
@@ -55,22 +56,25 @@ class ClientLeash:
         return bool(relevant)
 
     def look(self) -> int:
-        """End what has to end; return how many authorizations."""
+        """End what has to end because of what was heard; return how many authorizations."""
+        return self._round(complete=False)
+
+    def _round(self, *, complete: bool) -> int:
         with self._turn:
             with self._lock:
                 everybody, people = self._all, frozenset(self._people)
                 self._all = False
                 self._people.clear()
             try:
-                return self._end_bereft() + self._decide(everybody, people)
+                return self._end_bereft() + self._decide(everybody, people, complete=complete)
             except BaseException:
                 with self._lock:
                     self._all = True  # nothing that was heard is forgotten (law V3)
                 raise
 
     def sweep(self) -> int:
-        """Look, and forget what is long over."""
-        ended = self.look()
+        """Look at everything that time may have changed, and forget what is long over."""
+        ended = self._round(complete=True)
         with self._issuing.desk.ledger.store.transaction("limen", "sweep tokens of clients") as tx:
             rows.purge_tokens(tx, tx.now - ENDED_KEPT_S)
         return ended
@@ -85,19 +89,25 @@ class ClientLeash:
 
     # --- law V2 ------------------------------------------------------------------------------------
 
-    def _decide(self, everybody: bool, people: frozenset[str]) -> int:
-        now = self._issuing.desk.clock.now()
+    def _decide(self, everybody: bool, people: frozenset[str], *, complete: bool) -> int:
+        clients = self._issuing.desk.catalogue().clients
+        there = {name for name, client in clients.items() if client.oidc is not None}
         with self._issuing.desk.ledger.store.read() as connection:
-            there = rows.list_authorizations(connection)
-            chosen = [one for one in there if everybody or one.person in people or self._is_due(one, now)]
+            if everybody or complete:
+                chosen = self._of_all(connection, everybody, people)
+            else:
+                chosen = [one for who in people for one in rows.list_authorizations(connection, person=who)]
             live = [found for one in chosen if (found := self._issuing.find_live(connection, one.id))]
-            clients = self._issuing.desk.catalogue().clients
-            there_still = {name for name, client in clients.items() if client.oidc is not None}
-            orphans = [one for one in chosen if one.client not in there_still]
-        known = {one.id for one in there}
-        self._due = {id_: at for id_, at in self._due.items() if id_ in known}
+        orphans = [one for one in chosen if one.client not in there]
         ended = self._issuing.end_all(orphans, actor="limen", why="the client is not in the bundle any more")
         return ended + sum(self._stands(one) for one in live)
+
+    def _of_all(self, connection: Connection, everybody: bool, people: frozenset[str]) -> list[Authorization]:
+        """Return whom to look at, of everybody; forget the deadlines of those who are gone."""
+        now, there = self._issuing.desk.clock.now(), rows.list_authorizations(connection)
+        known = {one.id for one in there}
+        self._due = {id_: at for id_, at in self._due.items() if id_ in known}
+        return [one for one in there if everybody or one.person in people or self._is_due(one, now)]
 
     def _is_due(self, one: Authorization, now: Instant) -> bool:
         if one.id not in self._due:

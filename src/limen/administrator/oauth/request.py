@@ -25,6 +25,7 @@ STATE_MAX = 2_000
 NONCE_MAX = 512
 MAX_AGE_MAX_S = 31_536_000
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
+TELL = "Tell whoever runs the app that sent you here."
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
@@ -82,16 +83,24 @@ def parse_return(pairs: Sequence[tuple[str, str]], catalogue: Catalogue) -> Retu
     query = dict(pairs)
     for name in ("client_id", "redirect_uri", "state"):
         if sum(key == name for key, _ in pairs) > 1:
-            raise _damaged(f"`{name}` comes twice", "CLIENT_REQUEST_DAMAGED")
+            raise _damaged(f"`{name}` comes twice")
     client = catalogue.clients.get(query.get("client_id", ""))
     if client is None or client.oidc is None or "authorization_code" not in client.oidc.grants:
-        raise _damaged("its `client_id` is none that is known here", "CLIENT_UNKNOWN")
+        raise Invalid(
+            "This request to sign in is of no app that is known here: see its `client_id`.",
+            remedy=TELL,
+            code="CLIENT_UNKNOWN",
+        )
     asked = query.get("redirect_uri", "")
     if not any(is_registered(asked, one) for one in client.oidc.redirect_uris):
-        raise _damaged("its `redirect_uri` is not registered for this client", "REDIRECT_URI_UNKNOWN")
+        raise Invalid(
+            "This request to sign in leads elsewhere: its `redirect_uri` is not registered for this app.",
+            remedy=TELL,
+            code="REDIRECT_URI_UNKNOWN",
+        )
     state = query.get("state", "")
     if len(state) > STATE_MAX or not _PRINTABLE.fullmatch(state):
-        raise _damaged("its `state` cannot be sent back", "CLIENT_REQUEST_DAMAGED")
+        raise _damaged("its `state` cannot be sent back")
     return ReturnTo(client, client.oidc, asked, state)
 
 
@@ -211,9 +220,5 @@ def _max_age(text: str | None) -> int | None:
     return min(int(text), MAX_AGE_MAX_S)
 
 
-def _damaged(why: str, code: str) -> Invalid:
-    return Invalid(
-        f"This request to sign in is damaged: {why}.",
-        remedy="Tell whoever runs the app that sent you here.",
-        code=code,
-    )
+def _damaged(why: str) -> Invalid:
+    return Invalid(f"This request to sign in is damaged: {why}.", remedy=TELL, code="CLIENT_REQUEST_DAMAGED")

@@ -48,6 +48,15 @@ class Tokens:
     def __init__(self, issuing: Issuing) -> None:
         self._issuing = issuing
 
+    def ready(self, person: str, client: Client) -> None:
+        """See that a response could be signed, before anything is used up for it. Not inside a transaction.
+
+        Raises:
+            Unavailable: it could not.
+        """
+        self._issuing.subject(person)
+        self._issuing.signing.ready(client.oidc.signing)
+
     def draw(
         self,
         entry: Entry,

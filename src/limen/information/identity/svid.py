@@ -24,17 +24,6 @@ CERTIFICATE_ENDS = "x-limen-cert-ends"
 """Headers in which Envoy notes the verified certificate of the connection. What comes from outside under
 these names is removed before."""
 
-_SHA256 = "x-limen-cert-sha256"
-CERTIFICATE_STARTS = "x-limen-cert-starts"
-CERTIFICATE_ENDS = "x-limen-cert-ends"
-"""Headers in which Envoy notes the verified certificate of the connection. What comes from outside under
-these names is removed before."""
-
-SPIFFE_ID_MAX = 2_048  # bytes, SPIFFE-ID section 2.3
-TRUST_DOMAIN_MAX = 255
-
-_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
-_SEGMENT = re.compile(r"[a-zA-Z0-9._-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SECONDS = re.compile(r"[0-9]{1,12}")
 

@@ -51,7 +51,9 @@ def _fits(value: object, pattern: str) -> bool:
         value = "true" if value else "false"
     if isinstance(value, int):
         value = str(value)
-    return isinstance(value, str) and len(value) <= VALUE_MAX and _compiled(pattern).fullmatch(value) is not None
+    return (
+        isinstance(value, str) and len(value) <= VALUE_MAX and _compiled(pattern).fullmatch(value) is not None
+    )
 
 
 @lru_cache(maxsize=PATTERNS_MAX)
