@@ -11,18 +11,24 @@ import pytest
 from identity_world import AUTH
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
-from oauth_world import OauthWorld, assertion, cheap_rsa, dpop_proof, events
+from oauth_world import OauthWorld, assertion, dpop_proof, events, oauth_world
 
 TOKEN = f"{AUTH}/oauth2/token"
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OauthWorld]:
+    """One for all tests that change neither people nor bundle."""
+    with oauth_world(tmp_path_factory.mktemp("shared")) as world:
+        yield world
+
+
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OauthWorld]:
-    cheap_rsa(monkeypatch)
-    world = OauthWorld(tmp_path)
-    yield world
-    world.store.close()
+def own(tmp_path: Path) -> Iterator[OauthWorld]:
+    """One for the test alone."""
+    with oauth_world(tmp_path) as world:
+        yield world
 
 
 # --- where codes go --------------------------------------------------------------------------------------
@@ -108,12 +114,12 @@ def test_a_state_that_splits_headers_is_refused(world: OauthWorld) -> None:
 # --- codes -----------------------------------------------------------------------------------------------
 
 
-def test_an_injected_code_is_worth_nothing_without_its_verifier(world: OauthWorld) -> None:
-    victim, mine = world.authorize(world.browse("ada")), world.authorize(world.browse("bob"))
+def test_an_injected_code_is_worth_nothing_without_its_verifier(own: OauthWorld) -> None:
+    victim, mine = own.authorize(own.browse("ada")), own.authorize(own.browse("bob"))
     injected = mine.redeem(code=victim.said["code"])
     assert injected.json()["error"] == "invalid_grant"
     assert victim.redeem().json()["error"] == "invalid_grant"  # it is spent: it had leaked
-    assert "another code_verifier" in events(world, "client.code_refused")[0].data["why"]
+    assert "another code_verifier" in events(own, "client.code_refused")[0].data["why"]
 
 
 def test_a_code_of_one_client_is_no_code_of_another(world: OauthWorld) -> None:
@@ -124,23 +130,23 @@ def test_a_code_of_one_client_is_no_code_of_another(world: OauthWorld) -> None:
     assert asked.redeem().json()["error"] == "invalid_grant"
 
 
-def test_a_code_used_twice_ends_what_came_of_it(world: OauthWorld) -> None:
-    asked = world.authorize(world.browse("ada"))
+def test_a_code_used_twice_ends_what_came_of_it(own: OauthWorld) -> None:
+    asked = own.authorize(own.browse("ada"))
     tokens = asked.redeem().json()
     assert asked.redeem().json()["error"] == "invalid_grant"
-    assert world.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
+    assert own.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
     bearer = {"authorization": f"Bearer {tokens['access_token']}"}
-    assert world.post("/oauth2/userinfo", {}, **bearer).status_code == 401
-    assert events(world, "client.code_reused")[0].data["person"] == "ada"
+    assert own.post("/oauth2/userinfo", {}, **bearer).status_code == 401
+    assert events(own, "client.code_reused")[0].data["person"] == "ada"
 
 
-def test_a_code_that_is_brought_wrongly_is_spent(world: OauthWorld) -> None:
-    browser = world.browse("ada")
+def test_a_code_that_is_brought_wrongly_is_spent(own: OauthWorld) -> None:
+    browser = own.browse("ada")
     for more in WRONGLY:
-        asked = world.authorize(browser)
+        asked = own.authorize(browser)
         assert asked.redeem(**more).json()["error"] == "invalid_grant", more
         assert asked.redeem().json()["error"] == "invalid_grant", more
-    said = {event.data["why"].partition(": ")[2] for event in events(world, "client.code_refused")}
+    said = {event.data["why"].partition(": ")[2] for event in events(own, "client.code_refused")}
     assert said == {"another redirect_uri", "no code_verifier", "another code_verifier"}
 
 
@@ -162,26 +168,24 @@ def test_a_verifier_is_needed_even_where_a_challenge_was_stripped(world: OauthWo
 # --- refresh ---------------------------------------------------------------------------------------------
 
 
-def test_a_refresh_token_used_twice_ends_everything_and_tells(world: OauthWorld) -> None:
-    first = world.tokens(world.browse("ada"))
-    second = world.refresh(first["refresh_token"]).json()
-    assert world.refresh(first["refresh_token"]).json()["error"] == "invalid_grant"
-    assert world.refresh(second["refresh_token"]).json()["error"] == "invalid_grant"
-    assert events(world, "client.refresh_reused")[0].data["person"] == "ada"
-    world.round()
-    assert len(world.clients.taken) == 1  # the client's own session ends too
-    world.refresh(first["refresh_token"])
-    assert len(events(world, "client.refresh_reused")) == 1
+def test_a_refresh_token_used_twice_ends_everything_and_tells(own: OauthWorld) -> None:
+    first = own.tokens(own.browse("ada"))
+    second = own.refresh(first["refresh_token"]).json()
+    assert own.refresh(first["refresh_token"]).json()["error"] == "invalid_grant"
+    assert own.refresh(second["refresh_token"]).json()["error"] == "invalid_grant"
+    assert events(own, "client.refresh_reused")[0].data["person"] == "ada"
+    own.round()
+    assert len(own.clients.taken) == 1  # the client's own session ends too
+    own.refresh(first["refresh_token"])
+    assert len(events(own, "client.refresh_reused")) == 1
 
 
-def test_a_refresh_token_is_no_use_to_another_client(world: OauthWorld) -> None:
-    tokens = world.tokens(world.browse("ada"))
-    stolen = world.refresh(
-        tokens["refresh_token"], client_id="other", client_secret=world.secrets["other-new"]
-    )
+def test_a_refresh_token_is_no_use_to_another_client(own: OauthWorld) -> None:
+    tokens = own.tokens(own.browse("ada"))
+    stolen = own.refresh(tokens["refresh_token"], client_id="other", client_secret=own.secrets["other-new"])
     assert stolen.json()["error"] == "invalid_grant"
-    assert world.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
-    assert events(world, "client.refresh_refused")
+    assert own.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
+    assert events(own, "client.refresh_refused")
 
 
 def test_a_stolen_refresh_token_without_its_key_neither_works_nor_harms(world: OauthWorld) -> None:
@@ -297,16 +301,16 @@ def test_a_token_that_somebody_else_signed_is_none(world: OauthWorld) -> None:
         assert world.post("/oauth2/userinfo", {}, authorization=f"Bearer {bad}").status_code == 401
 
 
-def test_keys_that_were_compromised_are_believed_no_more(world: OauthWorld) -> None:
-    tokens = world.tokens(world.browse("ada"))
-    leaked = world.read(tokens["access_token"]).header["kid"]
-    world.oauth.signing.rotate(actor="grace", reason="leaked", compromised=True)
-    assert leaked not in {key["kid"] for key in world.browser().http.get("/oauth2/jwks").json()["keys"]}
+def test_keys_that_were_compromised_are_believed_no_more(own: OauthWorld) -> None:
+    tokens = own.tokens(own.browse("ada"))
+    leaked = own.read(tokens["access_token"]).header["kid"]
+    own.oauth.signing.rotate(actor="grace", reason="leaked", compromised=True)
+    assert leaked not in {key["kid"] for key in own.browser().http.get("/oauth2/jwks").json()["keys"]}
     bearer = f"Bearer {tokens['access_token']}"
-    assert world.post("/oauth2/userinfo", {}, authorization=bearer).status_code == 401
-    renewed = world.refresh(tokens["refresh_token"]).json()
+    assert own.post("/oauth2/userinfo", {}, authorization=bearer).status_code == 401
+    renewed = own.refresh(tokens["refresh_token"]).json()
     bearer = f"Bearer {renewed['access_token']}"
-    assert world.post("/oauth2/userinfo", {}, authorization=bearer).status_code == 200
+    assert own.post("/oauth2/userinfo", {}, authorization=bearer).status_code == 200
 
 
 def test_a_page_of_another_site_cannot_approve_or_sign_out(world: OauthWorld) -> None:

@@ -362,8 +362,9 @@ def test_an_error_of_ours_tells_the_log_and_not_the_client(
 
     monkeypatch.setattr(ClientStorage, "find", broken)
     monkeypatch.setattr(ClientStorage, "create", broken)
-    bulk = {"schemas": [BULK], "Operations": [
-        {"method": "POST", "path": "/Users", "bulkId": "1", "data": {"schemas": [USER], "userName": "q"}}]}  # fmt: skip
+    made = {"schemas": [USER], "userName": "q"}
+    one = {"method": "POST", "path": "/Users", "bulkId": "1", "data": made}
+    bulk = {"schemas": [BULK], "Operations": [one]}
     for answer in (okta.call("GET", "/Users"), okta.call("POST", "/Bulk", bulk)):
         assert "42" not in answer.text
         assert "Traceback" not in answer.text

@@ -3,13 +3,15 @@
 import base64
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
+import pytest
 from identity_world import AUTH, DOMAIN, Browser, World
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
@@ -19,11 +21,15 @@ from limen.administrator.active import load_bundle
 from limen.administrator.authority import Authority
 from limen.administrator.policies import PolicyAdministrator
 from limen.administrator.replica import Replica
+from limen.administrator.session_values import Browser as Visitor
+from limen.administrator.session_values import Proof
+from limen.console.cookies import SESSION
 from limen.core.changes import WorkloadFact
 from limen.core.clock import FakeClock
 from limen.core.errors import NotFound
 from limen.core.record import DecisionRecord, EventRecord, Record
 from limen.core.secret import Secret
+from limen.information.identity.assurance import assess_methods
 from limen.journal.intake import Once
 from limen.store import directory
 
@@ -212,7 +218,11 @@ class OauthWorld(World):
         """Return a browser in which somebody is signed in."""
         browser = self.browser()
         if person is not None:
-            browser.sign_in(person)
+            methods = ("password", "totp")
+            proof = Proof(methods, assess_methods(methods), self.clock.now())
+            with self.parts.sessions.ledger.entry(person, "sign in") as entry:
+                token = self.parts.sessions.start(entry, person, proof, Visitor(browser.ip)).token
+            browser.http.cookies.set(SESSION, token.reveal(), domain=f"auth.{DOMAIN}", path="/")
         return browser
 
     def session_of(self, person: str) -> str:
@@ -345,6 +355,16 @@ def dpop_proof(
 def events(world: OauthWorld, kind: str) -> list[EventRecord]:
     """Return the events of a kind."""
     return [event for event in world.events if event.kind == kind]
+
+
+@contextmanager
+def oauth_world(folder: Path) -> Iterator[OauthWorld]:
+    """Yield a world in which one RSA key does for all: making one takes a tenth of a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        cheap_rsa(patch)
+        world = OauthWorld(folder)
+        yield world
+        world.store.close()
 
 
 def cheap_rsa(monkeypatch: Any) -> None:

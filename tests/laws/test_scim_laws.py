@@ -51,6 +51,8 @@ PATHS = st.sampled_from(
     ]
 )  # fmt: skip
 OPS = st.sampled_from(["eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le", "EQ"])
+EQUAL = st.sampled_from(["eq", "ne"])
+ORDERING = OPS.filter(lambda op: op not in ("co", "sw", "ew"))
 
 
 def quoted(text: str) -> str:
@@ -61,9 +63,9 @@ LEAVES = st.one_of(
     st.builds(lambda path, op, text: f"{path} {op} {quoted(text)}", PATHS, OPS, TEXTS),
     st.builds(lambda path, op, text: f"{path} {op} {quoted(text)}", MANY, OPS, TEXTS),
     st.builds(lambda path: f"{path} pr", PATHS),
-    st.builds(lambda op, flag: f"active {op} {flag}", st.sampled_from(["eq", "ne"]), st.sampled_from(["true", "false"])),
-    st.builds(lambda path, op: f"{path} {op} null", PATHS, st.sampled_from(["eq", "ne"])),
-    st.builds(lambda op, at: f'meta.lastModified {op} "{at}"', OPS.filter(lambda op: op not in ("co", "sw", "ew")), INSTANTS),
+    st.builds(lambda op, flag: f"active {op} {flag}", EQUAL, st.sampled_from(["true", "false"])),
+    st.builds(lambda path, op: f"{path} {op} null", PATHS, EQUAL),
+    st.builds(lambda op, at: f'meta.lastModified {op} "{at}"', ORDERING, INSTANTS),
     st.builds(
         lambda one, op, text, two: f"emails[type {op} {quoted(text)} {two} value {op} {quoted(one)}]",
         TEXTS, OPS, TEXTS, st.sampled_from(["and", "or"]),

@@ -225,6 +225,7 @@ class ClientStorage(ScimStorage):
             raise _translate(error) from error
 
     def _require(self, scope: Scope, kind: str, id_: str, version: str | None) -> ScimResource:
+        rows.hold_resource(scope.entry.tx, id_)
         row = rows.find_resource(scope.entry.tx.connection, self._config.name, kind, id_)
         if row is None:
             raise _missing(kind, id_)

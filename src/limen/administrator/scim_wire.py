@@ -36,9 +36,7 @@ def encode(document: Mapping[str, Any]) -> str:
     """
     text = msgspec.json.encode(document)
     if len(text) > DOCUMENT_MAX_BYTES:
-        raise InvalidValueException(
-            detail=f"A resource has at most {DOCUMENT_MAX_BYTES} bytes, members apart."
-        )
+        raise InvalidValueException(detail=f"A resource has {DOCUMENT_MAX_BYTES} bytes at most.")
     return text.decode()
 
 

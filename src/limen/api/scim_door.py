@@ -10,12 +10,13 @@ Laws:
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import ipaddress
-import threading
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -64,9 +65,13 @@ class ScimDoor:
         self._clients = clients
         self._settle = settle
         self._limiter: anyio.CapacityLimiter | None = None
-        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._empty = True
         self._service: ClientService | None = None
+
+    def sweep(self) -> None:
+        """Forget tokens that have long been over."""
+        self._clients.sweep()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -89,8 +94,10 @@ class ScimDoor:
         body = await _read(headers, receive)
         if isinstance(body, Response):
             return body
-        work = anyio.to_thread.run_sync(self._work, scope, headers, body, config, ip, limiter=self._limiter)
-        return await work
+        turn = None if _only_reads(scope) else self._turns[config.name]
+        async with turn or contextlib.nullcontext():
+            work = partial(self._work, scope, headers, body, config, ip)
+            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
     # --- on a thread -----------------------------------------------------------------------------------
 
@@ -135,11 +142,9 @@ class ScimDoor:
     def _serve(
         self, handle: "Callable[[ScimRequest], ScimResponse]", request: "ScimRequest"
     ) -> "ScimResponse":
-        if request.method in READS or request.path.endswith("/.search"):
-            return handle(request)
-        with self._turns[request.subject]:
-            answer = handle(request)
-        self._settle()
+        answer = handle(request)
+        if request.method not in READS:
+            self._settle()
         return answer
 
     def _ready(self) -> "ClientService":
@@ -155,6 +160,10 @@ class ScimDoor:
 def create_scim(desk: Desk) -> ScimDoor:
     """Return the application, which tells whoever waits for a SCIM client's word that there is news."""
     return ScimDoor(desk, ScimClients(desk), lambda: settle_listed(desk.ledger, desk.catalogue()))
+
+
+def _only_reads(scope: Scope) -> bool:
+    return scope["method"] in READS or str(scope["path"]).endswith("/.search")
 
 
 def _render(answer: "ScimResponse") -> Response:

@@ -40,7 +40,7 @@ def belongs(path: str) -> bool:
     """Return whether a file at this relative path is read as a part of a bundle."""
     return (
         path == LIMEN_YAML_FILE
-        or path.endswith(NAMED_FILES)
+        or (path.endswith(NAMED_FILES) and not path.startswith(("policies/", "tests/")))
         or (path.startswith("policies/") and path.endswith(".cedar"))
         or (path.startswith("tests/") and path.endswith((".yaml", ".yml")))
     )

@@ -140,7 +140,8 @@ class Control:
         self.admin = create_admin(admin_deps)
         gate = self.console.state.gate
         gate.mount("/api", create_remote(admin_deps))
-        gate.mount(scim_door.PATH, scim_door.create_scim(self._parts.desk))
+        self._scim = scim_door.create_scim(self._parts.desk)
+        gate.mount(scim_door.PATH, self._scim)
         self._servers = (
             UnixServer(self.console, state.socket("control")),
             UnixServer(self.admin, state.socket("admin"), protocol=PeerProtocol),
@@ -353,6 +354,7 @@ class Control:
                 await asyncio.to_thread(self._parts.upstream_logout.sweep)
                 await asyncio.to_thread(self._parts.workload_life.sweep)
                 await asyncio.to_thread(self._sweep_grants)
+                await asyncio.to_thread(self._scim.sweep)
                 await asyncio.to_thread(self._partners.sweep)
                 await asyncio.to_thread(self._store.prune, keep=CHANGES_KEPT)
 

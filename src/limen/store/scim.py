@@ -79,6 +79,13 @@ def save_resource(
     return True
 
 
+def hold_resource(tx: Writing, id_: str) -> None:
+    """Keep other control nodes from writing a resource until this transaction ends."""
+    if is_looked_up(id_):
+        same = {"version": scim_resource.c.version}
+        tx.connection.execute(update(scim_resource).where(scim_resource.c.id == id_).values(same))
+
+
 def touch_resource(tx: Writing, row: ScimResource) -> None:
     """Store the version and the date of a resource whose members alone have changed."""
     fresh = {"version": row.version, "modified_at": row.modified_at}

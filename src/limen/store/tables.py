@@ -92,7 +92,7 @@ person = Table(
     Column("source", String(64), nullable=False, server_default="local"),  # who keeps this person: scim:okta
     Column("sponsor", String(128)),  # the person who answers for a partner or contractor
     Column("signed_in_at", Float),  # the last time; no change of the feed
-    Column("signals", JSON, nullable=False, server_default="[]"),  # facts for policies: recovered
+    Column("signals", JSON),  # facts for policies: recovered; NULL for none
     Column(
         "groups_unknown", String(64), nullable=False, server_default=text("''")
     ),  # the source that did not list them

@@ -7,18 +7,24 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from authlib.oidc.discovery import OpenIDProviderMetadata
 from identity_world import AUTH
-from oauth_world import CALLBACK, POLICY, OauthWorld, cheap_rsa, events
+from oauth_world import CALLBACK, POLICY, OauthWorld, events, oauth_world
 
 from limen.administrator.oauth.levels import MULTI_FACTOR, PHISHING_RESISTANT
 from limen.store import directory
 
 
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OauthWorld]:
+    """One for all tests that change neither people nor bundle."""
+    with oauth_world(tmp_path_factory.mktemp("shared")) as world:
+        yield world
+
+
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OauthWorld]:
-    cheap_rsa(monkeypatch)
-    world = OauthWorld(tmp_path)
-    yield world
-    world.store.close()
+def own(tmp_path: Path) -> Iterator[OauthWorld]:
+    """One for the test alone."""
+    with oauth_world(tmp_path) as world:
+        yield world
 
 
 def test_discovery_is_what_a_library_that_is_not_ours_takes(world: OauthWorld) -> None:
@@ -29,44 +35,44 @@ def test_discovery_is_what_a_library_that_is_not_ours_takes(world: OauthWorld) -
     assert {key["alg"] for key in keys} == {"ES256", "RS256"} and all("d" not in key for key in keys)
 
 
-def test_a_code_with_its_verifier_gives_tokens(world: OauthWorld) -> None:
-    asked = world.authorize(world.browse("ada"))
+def test_a_code_with_its_verifier_gives_tokens(own: OauthWorld) -> None:
+    asked = own.authorize(own.browse("ada"))
     assert asked.said["state"] == "s1" and asked.said["iss"] == AUTH
     answer = asked.redeem()
     said = answer.json()
     assert said["token_type"] == "Bearer" and said["expires_in"] == 300
     assert answer.headers["cache-control"] == "no-store"
-    id_token, now = world.read(said["id_token"]), int(world.clock.now())
+    id_token, now = own.read(said["id_token"]), int(own.clock.now())
     assert id_token.claims["iss"] == AUTH and id_token.claims["aud"] == "app"
     assert id_token.claims["sub"] == "ada" and id_token.claims["nonce"] == "n1"
     assert id_token.claims["exp"] == now + 300 and id_token.claims["email_verified"] is True
     assert id_token.claims["groups"] == ["payers", "staff"] and "mfa" in id_token.claims["amr"]
     assert id_token.claims["acr"] == MULTI_FACTOR
-    access = world.read(said["access_token"])
+    access = own.read(said["access_token"])
     assert access.header["typ"] == "at+jwt"  # RFC 9068 section 2.1
     assert {"iss", "exp", "aud", "sub", "client_id", "iat", "jti", "scope"} <= access.claims.keys()
     assert access.claims["aud"] == AUTH and access.claims["client_id"] == "app"
-    assert [event.data["person"] for event in events(world, "client.signed_in")] == ["ada"]
+    assert [event.data["person"] for event in events(own, "client.signed_in")] == ["ada"]
 
 
-def test_each_issue_is_decided_and_recorded(world: OauthWorld) -> None:
-    tokens = world.tokens(world.browse("ada"))
-    world.refresh(tokens["refresh_token"])
-    issued = [one for one in world.journal.decisions if one.point == "issue"]
+def test_each_issue_is_decided_and_recorded(own: OauthWorld) -> None:
+    tokens = own.tokens(own.browse("ada"))
+    own.refresh(tokens["refresh_token"])
+    issued = [one for one in own.journal.decisions if one.point == "issue"]
     assert [one.path for one in issued] == ["/oauth2/authorize", "/oauth2/token", "/oauth2/token"]
     assert {(one.resource, one.action, one.verdict) for one in issued} == {
         ('Client::"app"', "sign_in", "allow")
     }
 
 
-def test_what_is_not_asked_for_is_not_told(world: OauthWorld) -> None:
-    with world.store.transaction("test", "a team") as tx:
+def test_what_is_not_asked_for_is_not_told(own: OauthWorld) -> None:
+    with own.store.transaction("test", "a team") as tx:
         directory.update_person(tx, "ada", attributes={"team": "blue"})
-    tokens = world.tokens(world.browse("ada"), scope="openid")
-    claims = world.read(tokens["id_token"]).claims
+    tokens = own.tokens(own.browse("ada"), scope="openid")
+    claims = own.read(tokens["id_token"]).claims
     assert not {"name", "email", "groups", "preferred_username"} & claims.keys()
     assert claims["team"] == "blue"  # the bundle says so
-    answer = world.browser().http.get(
+    answer = own.browser().http.get(
         "/oauth2/userinfo", headers={"authorization": f"Bearer {tokens['access_token']}"}
     )
     assert answer.json() == {"sub": "ada", "team": "blue"}
@@ -198,17 +204,17 @@ def test_a_denial_is_a_page_that_explains_itself(world: OauthWorld) -> None:
     assert world.authorize(browser, prompt="none").said["error"] == "access_denied"
 
 
-def test_what_a_better_sign_in_would_cure_leads_there(world: OauthWorld) -> None:
+def test_what_a_better_sign_in_would_cure_leads_there(own: OauthWorld) -> None:
     passkey = """
 @id("passkey-for-app")
 @reason("The App wants a passkey.")
 forbid(principal is User, action == Action::"sign_in", resource == Client::"app")
 unless { context has session && context.session.phishing_resistant };
 """
-    world.apply({**world.files, "policies/guardrails/mfa.cedar": POLICY + passkey})
-    browser = world.browse("ada")
-    assert world.authorize(browser).leads_to == "/login/step-up"
-    assert world.authorize(browser, prompt="none").said["error"] == "interaction_required"
+    own.apply({**own.files, "policies/guardrails/mfa.cedar": POLICY + passkey})
+    browser = own.browse("ada")
+    assert own.authorize(browser).leads_to == "/login/step-up"
+    assert own.authorize(browser, prompt="none").said["error"] == "interaction_required"
 
 
 def test_an_api_that_the_person_may_not_use_is_not_issued_for(world: OauthWorld) -> None:
@@ -218,9 +224,9 @@ def test_an_api_that_the_person_may_not_use_is_not_issued_for(world: OauthWorld)
     assert refused.response.status_code == 403 and "payments" in refused.response.text
 
 
-def test_the_portal_shows_clients(world: OauthWorld) -> None:
-    world.parts.deps.__dict__["may_open"] = lambda person, session: {"app": (True, "")}
-    page = world.browse("ada").get("/")
+def test_the_portal_shows_clients(own: OauthWorld) -> None:
+    own.parts.deps.__dict__["may_open"] = lambda person, session: {"app": (True, "")}
+    page = own.browse("ada").get("/")
     assert "https://app.example/" in page.text and "The App" in page.text
     assert "other.example" not in page.text  # it has no address for people
 

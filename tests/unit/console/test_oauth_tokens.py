@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from identity_world import AUTH
 from joserfc.jwk import ECKey
-from oauth_world import OauthWorld, assertion, challenge_of, cheap_rsa, dpop_proof, events
+from oauth_world import OauthWorld, assertion, challenge_of, dpop_proof, events, oauth_world
 
 TOKEN = f"{AUTH}/oauth2/token"
 USERINFO = f"{AUTH}/oauth2/userinfo"
@@ -15,12 +15,18 @@ DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OauthWorld]:
+    """One for all tests that change neither people nor bundle."""
+    with oauth_world(tmp_path_factory.mktemp("shared")) as world:
+        yield world
+
+
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OauthWorld]:
-    cheap_rsa(monkeypatch)
-    world = OauthWorld(tmp_path)
-    yield world
-    world.store.close()
+def own(tmp_path: Path) -> Iterator[OauthWorld]:
+    """One for the test alone."""
+    with oauth_world(tmp_path) as world:
+        yield world
 
 
 def other(world: OauthWorld, **more: str) -> dict[str, str]:
@@ -60,16 +66,16 @@ def test_a_refresh_may_ask_for_less_and_never_for_more(world: OauthWorld) -> Non
     assert world.refresh(less["refresh_token"]).json()["scope"] == "openid email"
 
 
-def test_a_refresh_is_decided_anew(world: OauthWorld) -> None:
-    tokens = world.tokens(world.browse("ada"))
+def test_a_refresh_is_decided_anew(own: OauthWorld) -> None:
+    tokens = own.tokens(own.browse("ada"))
     from limen.store import directory
 
-    with world.store.transaction("test", "leaves") as tx:
+    with own.store.transaction("test", "leaves") as tx:
         directory.remove_member(tx, "staff", "ada")
-    answer = world.refresh(tokens["refresh_token"])
+    answer = own.refresh(tokens["refresh_token"])
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
-    assert events(world, "client.denied")[0].data["why"] == "denied: NO_PERMIT"
-    assert world.journal.decisions[-1].verdict == "deny"
+    assert events(own, "client.denied")[0].data["why"] == "denied: NO_PERMIT"
+    assert own.journal.decisions[-1].verdict == "deny"
 
 
 def test_a_refresh_keeps_the_session_from_going_idle(world: OauthWorld) -> None:
@@ -88,40 +94,40 @@ def test_nothing_outlives_the_session(world: OauthWorld) -> None:
     assert world.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
 
 
-def test_a_client_without_the_grant_has_no_refresh_token(world: OauthWorld) -> None:
-    text = world.files["limen.yaml"].replace(
+def test_a_client_without_the_grant_has_no_refresh_token(own: OauthWorld) -> None:
+    text = own.files["limen.yaml"].replace(
         "grants: [authorization_code, refresh_token, device_code]", "grants: [authorization_code]"
     )
-    world.apply({**world.files, "limen.yaml": text})
-    tokens = world.tokens(world.browse("ada"))
+    own.apply({**own.files, "limen.yaml": text})
+    tokens = own.tokens(own.browse("ada"))
     assert "refresh_token" not in tokens
-    assert world.refresh("limen_rt_x").json()["error"] == "unauthorized_client"
+    assert own.refresh("limen_rt_x").json()["error"] == "unauthorized_client"
 
 
 # --- ways to prove a client ------------------------------------------------------------------------------
 
 
-def test_a_secret_counts_by_header_and_by_form_and_two_of_them_overlap(world: OauthWorld) -> None:
+def test_a_secret_counts_by_header_and_by_form_and_two_of_them_overlap(own: OauthWorld) -> None:
     for name in ("other-new", "other-old"):
-        header = basic("other", world.secrets[name])
-        assert world.token(other(world), authorization=header).status_code == 200
-        by_form = {"client_id": "other", "client_secret": world.secrets[name]}
-        assert world.token(other(world, **by_form)).status_code == 200
-    del world.secrets["other-old"]
-    gone = world.token(other(world), authorization=basic("other", "o" * 43))
+        header = basic("other", own.secrets[name])
+        assert own.token(other(own), authorization=header).status_code == 200
+        by_form = {"client_id": "other", "client_secret": own.secrets[name]}
+        assert own.token(other(own, **by_form)).status_code == 200
+    del own.secrets["other-old"]
+    gone = own.token(other(own), authorization=basic("other", "o" * 43))
     assert (gone.status_code, gone.json()["error"]) == (401, "invalid_client")
     assert gone.headers["www-authenticate"].startswith("Basic")
 
 
-def test_wrong_secrets_are_slowed_down(world: OauthWorld) -> None:
+def test_wrong_secrets_are_slowed_down(own: OauthWorld) -> None:
     form = {"grant_type": "refresh_token", "refresh_token": "x"}
     for _ in range(20):
-        assert world.token(form, authorization=basic("other", "wrong")).status_code == 401
-    right = basic("other", world.secrets["other-new"])
-    assert world.token(form, authorization=right).json()["error"] == "invalid_client"
-    world.clock.advance(60)
-    assert world.token(form, authorization=right).json()["error"] == "invalid_grant"
-    assert len(events(world, "client.not_proven")) == 1  # strangers do not fill the journal
+        assert own.token(form, authorization=basic("other", "wrong")).status_code == 401
+    right = basic("other", own.secrets["other-new"])
+    assert own.token(form, authorization=right).json()["error"] == "invalid_client"
+    own.clock.advance(60)
+    assert own.token(form, authorization=right).json()["error"] == "invalid_grant"
+    assert len(events(own, "client.not_proven")) == 1  # strangers do not fill the journal
 
 
 def test_a_client_proves_itself_by_its_key(world: OauthWorld) -> None:
@@ -171,15 +177,15 @@ def test_a_client_learns_of_its_own_tokens(world: OauthWorld) -> None:
     assert used == {"active": False}
 
 
-def test_a_revoked_refresh_token_takes_everything_with_it(world: OauthWorld) -> None:
-    tokens = world.tokens(world.browse("ada"))
+def test_a_revoked_refresh_token_takes_everything_with_it(own: OauthWorld) -> None:
+    tokens = own.tokens(own.browse("ada"))
     form = {"token": tokens["refresh_token"], "client_id": "app"}
-    assert world.post("/oauth2/revoke", form).status_code == 200
-    assert world.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
+    assert own.post("/oauth2/revoke", form).status_code == 200
+    assert own.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
     bearer = {"authorization": f"Bearer {tokens['access_token']}"}
-    assert world.post("/oauth2/userinfo", {}, **bearer).status_code == 401
-    world.round()
-    assert world.clients.taken == []  # the client itself knows
+    assert own.post("/oauth2/userinfo", {}, **bearer).status_code == 401
+    own.round()
+    assert own.clients.taken == []  # the client itself knows
 
 
 def test_a_revoked_access_token_ends_alone(world: OauthWorld) -> None:
@@ -214,12 +220,12 @@ def test_tokens_are_bound_to_the_key_that_was_shown(world: OauthWorld) -> None:
     assert renewed.json()["token_type"] == "DPoP"
 
 
-def test_a_client_may_have_to_show_a_key(world: OauthWorld) -> None:
-    text = world.files["limen.yaml"].replace(
+def test_a_client_may_have_to_show_a_key(own: OauthWorld) -> None:
+    text = own.files["limen.yaml"].replace(
         "      audiences: [payments]", "      audiences: [payments]\n      dpop: true"
     )
-    world.apply({**world.files, "limen.yaml": text})
-    asked = world.authorize(world.browse("ada"))
+    own.apply({**own.files, "limen.yaml": text})
+    asked = own.authorize(own.browse("ada"))
     assert asked.redeem().json()["error"] == "invalid_dpop_proof"
 
 

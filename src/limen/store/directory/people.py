@@ -301,7 +301,7 @@ def _person(row: Row[Any], groups: Iterable[str]) -> Person:
         source=row.source,
         sponsor=row.sponsor,
         signed_in_at=row.signed_in_at,
-        signals=tuple(row.signals),
+        signals=tuple(row.signals or ()),
         groups_unknown=row.groups_unknown,
     )
 

@@ -11,7 +11,7 @@ def upgrade() -> None:
     op.add_column("person", sa.Column("source", sa.String(64), nullable=False, server_default="local"))
     op.add_column("person", sa.Column("sponsor", sa.String(128)))
     op.add_column("person", sa.Column("signed_in_at", sa.Float()))
-    op.add_column("person", sa.Column("signals", sa.JSON(), nullable=False, server_default="[]"))
+    op.add_column("person", sa.Column("signals", sa.JSON()))
     op.add_column("person", sa.Column("groups_unknown", sa.String(64), nullable=False, server_default=""))
     op.add_column("workload", sa.Column("expires_at", sa.Float()))
     op.add_column("workload", sa.Column("review_at", sa.Float()))
@@ -41,7 +41,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("session", "source", name=op.f("pk_upstream_session")),
     )
     op.create_index(
-        op.f("ix_upstream_session_source"), "upstream_session", ["source", "subject"], unique=False
+        op.f("ix_upstream_session_source_subject"), "upstream_session", ["source", "subject"], unique=False
     )
     op.create_table(
         "spent",
