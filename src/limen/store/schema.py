@@ -29,7 +29,7 @@ VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32),
 OLDEST = "0001"
 """The oldest revision that this release migrates from."""
 
-RELEASES: dict[str, str] = {"0001": "0.1.0"} | {f"{number:04d}": "0.2.0" for number in range(2, 13)}
+RELEASES: dict[str, str] = {"0001": "0.1.0"} | {f"{number:04d}": "0.2.0" for number in range(2, 12)}
 """First release of each revision: the one to upgrade through when a revision is too old for us."""
 
 

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("person", sa.String(length=128), nullable=False),
         sa.Column("linked_at", sa.Float(), nullable=False),
         sa.Column("actor", sa.String(length=255), nullable=False),
+        sa.Column("issuer", sa.String(255), nullable=False, server_default=sa.text("''")),
         sa.ForeignKeyConstraint(
             ["person"], ["person.id"], name=op.f("fk_external_identity_person"), ondelete="CASCADE"
         ),
@@ -35,6 +36,7 @@ def upgrade() -> None:
         sa.Column("source", sa.String(length=64), nullable=False),
         sa.Column("subject", sa.String(length=255), nullable=False),
         sa.Column("sid", sa.String(length=255), nullable=False),
+        sa.Column("issuer", sa.String(255), nullable=False, server_default=sa.text("''")),
         sa.ForeignKeyConstraint(
             ["session"], ["session.id"], name=op.f("fk_upstream_session_session"), ondelete="CASCADE"
         ),
