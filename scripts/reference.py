@@ -68,6 +68,13 @@ def _parameter(parameter: click.Parameter) -> str:
     return f"| {names} | {getattr(parameter, 'help', '') or ''} |"
 
 
+CURES = {
+    "GROUPS_UNKNOWN": "let SCIM, LDAP or the provider's endpoint list them (`groups_from`); sign in again",
+    "PROOF_FAILED": "401: send a DPoP proof by that key, or call the port for machines with that certificate",
+}
+"""What to do about codes that neither a policy nor a sign-in cures."""
+
+
 def codes_page() -> str:
     """Every decision code, and every error code with the class that raises it."""
     from limen.core.decision import ENGINE_CODES, Code
@@ -77,7 +84,7 @@ def codes_page() -> str:
     lines = ["# Codes", "", "Generated from the program.", "", "## Decisions", ""]
     lines += ["| Code | | |", "|---|---|---|"]
     for code in Code:
-        kind = "outage: 503, in every mode" if code in ENGINE_CODES else ""
+        kind = "outage: 503, in every mode" if code in ENGINE_CODES else CURES.get(code.name, "")
         lines.append(f"| `{code}` | {notes.get(code.name, '')} | {kind} |")
     lines += ["", "## Errors", "", "| Code | Where |", "|---|---|"]
     found: dict[str, set[str]] = {}
@@ -130,7 +137,13 @@ def admin_page() -> str:
         "Generated from the program. It answers on `STATE/run/admin.sock`, to the user who",
     ]
     lines += ["runs Limen and to root; `GET /openapi.json` has the schemas. Every call is a decision on"]
-    lines += ['`App::"limen"`, recorded like any other.', "", "```sh"]
+    lines += [
+        '`App::"limen"`, recorded like any other. From elsewhere most of it answers below `/api` of the',
+        "sign-in host, to the bearer token of a workload or of `limen login`. A call that touches somebody",
+        'who has a role of Limen is decided on `Route::"limen/roles"` besides.',
+        "",
+        "```sh",
+    ]
     lines += ["curl --unix-socket .limen/run/admin.sock http://limen/v1/status", "```", ""]
     lines += ["| | | Decided as |", "|---|---|---|"]
     for path, operations in sorted(schema["paths"].items()):

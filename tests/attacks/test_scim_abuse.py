@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from identity_world import AUTH
-from scim_kit import BASE, BULK, ENTERPRISE, GROUP, PATCH, PEER, USER, ScimHttp, ScimWorld
-from starlette.testclient import TestClient
+from scim_kit import BASE, BULK, ENTERPRISE, GROUP, PATCH, USER, ScimHttp, ScimWorld, in_process
 
 from limen.administrator.scim_storage import ClientStorage
 from limen.core.entities import Status
@@ -392,8 +391,8 @@ def test_of_two_who_change_the_same_version_one_wins(okta: ScimHttp) -> None:
 
 
 def knock(world: ScimWorld, **request: Any) -> Any:
-    with TestClient(world.console, base_url=BASE, headers=PEER, follow_redirects=False) as http:
-        return http.request(request.pop("method", "GET"), request.pop("path", "/Users"), **request)
+    http = in_process(world.console)
+    return http.request(request.pop("method", "GET"), request.pop("path", "/Users"), **request)
 
 
 def test_o1_strangers_read_one_answer_whatever_the_reason(tmp_path: Any) -> None:
@@ -431,10 +430,9 @@ def test_o1_strangers_read_one_answer_whatever_the_reason(tmp_path: Any) -> None
 
 def test_tokens_open_only_their_own_door(world: ScimWorld) -> None:
     token = world.token()
-    given = {**PEER, "authorization": f"Bearer {token}"}
-    with TestClient(world.console, base_url=AUTH, headers=given, follow_redirects=False) as http:
-        assert http.get("/account").status_code in (302, 303, 401)
-        assert http.get("/api/v1/people").status_code in (401, 404)
+    http = in_process(world.console, AUTH, authorization=f"Bearer {token}")
+    assert http.get("/account").status_code in (302, 303, 401)
+    assert http.get("/api/v1/people").status_code in (401, 404)
     browser = world.browser()
     browser.sign_in("root")
     assert browser.get(f"{BASE}/Users").status_code == 401

@@ -131,12 +131,33 @@ def test_no_acr_is_told_that_is_not_held(session: Session, asked: list[str]) -> 
         assert told in asked
 
 
-@given(SESSIONS, ASKED, st.none() | st.integers(30, 90_000))
-def test_what_is_lacking_is_never_met_already(session: Session, asked: list[str], age: int | None) -> None:
-    need = lacking(session, asked, age, START)
+@given(SESSIONS, ASKED, st.none() | st.integers(30, 90_000), st.booleans())
+def test_what_is_lacking_is_never_met_already(
+    session: Session, asked: list[str], age: int | None, hardware: bool
+) -> None:
+    need = lacking(session, asked, age, START, hardware=hardware)
+    assert need is None or hardware or need.id != "hardware-key"
     assert need is None or not is_met(need, session, START)
     if need is None and not unmet(session, asked):
         assert age is None or START - session.auth_at <= age
+
+
+def test_hardware_is_asked_for_last_and_only_where_somebody_may_have_it() -> None:
+    phrh, phr, multi_factor, _ = ACR_VALUES
+    session = Session(
+        id="s", token_hash="h", person="ada", state="active", aal=1, phishing_resistant=False,
+        methods=("password",), started_at=START, auth_at=START, seen_at=START, expires_at=START + 1,
+        ip="", user_agent="",
+    )  # fmt: skip
+    for asked, hardware, expected in (
+        ((phrh,), True, "hardware-key"),
+        ((phrh,), False, None),
+        ((phrh, phr), True, "passkey"),
+        ((phrh, multi_factor, phr), True, "second-factor"),
+        ((phr, multi_factor), False, "passkey"),
+    ):
+        need = lacking(session, asked, None, START, hardware=hardware)
+        assert (need.id if need else None) == expected
 
 
 @given(

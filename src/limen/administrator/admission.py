@@ -7,6 +7,9 @@ Laws:
     U3 one answer. Whatever the reason, a stranger is told the same; the reason is in `sign_in.failed`.
     U4 unknown groups are unknown: a provider that did not list them leaves the person denied, until who does
        list them has.
+    U10 its own people alone. A provider gives only addresses of its domains, none of a domain that another
+       provider has; one of partners or contractors gives none that somebody else here has, and signs no
+       employee in, whatever links them.
 """
 
 from collections.abc import Mapping
@@ -17,8 +20,15 @@ from limen.administrator.ledger import Entry
 from limen.administrator.session_values import Answer, Proof, SignedIn, Visit
 from limen.administrator.sign_in import Attempt, SignIn
 from limen.administrator.sign_in_life import SignInEvent, SignInState
-from limen.administrator.upstream_groups import settle_groups
-from limen.administrator.upstream_names import clean_email, clean_name, derive_username, domain_of
+from limen.administrator.upstream_groups import rules_of, settle_groups
+from limen.administrator.upstream_names import (
+    clean_email,
+    clean_name,
+    derive_username,
+    domain_of,
+    vouched_email,
+)
+from limen.core.entities import Kind
 from limen.core.errors import Conflict, Invalid
 from limen.core.identity_config import SourceRules
 from limen.information.identity.assurance import assess_methods
@@ -94,6 +104,9 @@ class Admission:
         owner = keys.load_credentials(entry.tx.connection, person)
         if owner is None or not owner.active_at(entry.tx.now):
             raise NotAdmitted("inactive", person)
+        kind = directory.get_person(entry.tx.connection, person).kind
+        if rules.kind is not Kind.EMPLOYEE and kind is Kind.EMPLOYEE:
+            raise NotAdmitted(f"they are an employee, and the provider is one of {rules.kind}s", person)
         return person
 
     def _linked(self, entry: Entry, identity: UpstreamIdentity) -> str | None:
@@ -135,7 +148,7 @@ class Admission:
                 entry.tx,
                 username,
                 name=clean_name(identity.name),
-                email=email,
+                email=self._address(entry, username, identity, rules),
                 kind=rules.kind,
                 expires_at=entry.tx.now + rules.expires_s if rules.expires_s is not None else None,
                 source=identity.source,
@@ -176,7 +189,17 @@ class Admission:
         changes: Mapping[str, Any] = {"attributes": {**kept, **fitted}}
         if name := clean_name(identity.name):
             changes = {**changes, "name": name}
-        directory.update_person(entry.tx, username, email=clean_email(identity.email), **changes)
+        email = self._address(entry, username, identity, rules)
+        directory.update_person(entry.tx, username, email=email, **changes)
+
+    def _address(self, entry: Entry, username: str, identity: UpstreamIdentity, rules: SourceRules) -> str:
+        """Return the address that this provider may give them; empty for none (law U10)."""
+        every = rules_of(self._desk.catalogue()).items()
+        others = {domain for source, its in every if source != identity.source for domain in its.domains}
+        email = vouched_email(identity.email, rules.domains, others)
+        if rules.kind is not Kind.EMPLOYEE and identities.has_address(entry.tx.connection, email, username):
+            return ""
+        return email
 
     def _open(self, entry: Entry, person: str, identity: UpstreamIdentity, visit: Visit) -> Answer:
         attempt = Attempt(visit, person=person)

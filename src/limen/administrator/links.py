@@ -2,13 +2,13 @@
 
 import secrets
 
-from limen.administrator import lowered_trust
 from limen.administrator.desk import Desk, token_hash
+from limen.administrator.hands import demand_another
 from limen.administrator.ledger import Entry
-from limen.core.errors import Conflict, NotFound, Refused
+from limen.core.errors import Conflict, NotFound
 from limen.core.secret import Secret
 from limen.store import credentials as keys
-from limen.store import directory, sign_ins
+from limen.store import sign_ins
 from limen.store.database import Transaction
 from limen.store.sign_ins import EnrolmentLink
 
@@ -88,15 +88,7 @@ def send_link(
 
 def _make(desk: Desk, entry: Entry, person: str, actor: str, *, reset: bool) -> Secret[str]:
     """Make a link for another person (SP 800-63B-4 4.2: a second person stands behind a recovery)."""
-    if actor == person:
-        raise Refused("Nobody makes their own link.", remedy="Ask another person.", code="OWN_RECOVERY")
-    mine = directory.find_person(entry.tx.connection, actor)
-    if mine is not None and lowered_trust.SIGNAL in mine.signals:
-        raise Refused(
-            "You have come back by recovery yourself, a short time ago.",
-            remedy="Ask another person to make this link.",
-            code="APPROVER_RECOVERED",
-        )
+    demand_another(entry.tx.connection, actor, person, own="Nobody makes their own link.")
     url = new_link(desk, entry.tx, person, reset=reset)
     entry.note("enrolment.link_made", target=person, purpose=RESET if reset else ENROL)
     return url

@@ -1,7 +1,7 @@
 """What notices say: one table from a kind to its words. Plain text; no markup, no tracking, one link at most.
 
 Law: W1 what others wrote stays on its line: facts are cut, and control characters are spelt as spaces, so
-    that no name makes a header, a second link's line or a paragraph of ours.
+    that no name makes a header, a second link's line or a paragraph of ours; nor is a name itself a link.
 """
 
 import re
@@ -17,6 +17,11 @@ Fact = str | float | int | None
 FACT_MAX = 512  # characters; the longest are our own links
 
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+_LINKING = re.compile(
+    r"(?i)\b(?:https?|ftp|mailto|tel)\b:?|\bwww\b|[:/\\@]+|(?<=\S)[.\u3002\uff0e\uff61]+(?=\S)"
+)
+"""What makes a link of words: schemes, slashes, `@`, and dots inside of a word (IDNA's dots too)."""
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -132,7 +137,8 @@ def write_notice(kind: NoticeKind, name: str, facts: Mapping[str, Fact], domain:
     """Return what a notice says (law W1)."""
     plain = {key: _text(key, value) for key, value in facts.items() if value is not None}
     words = KINDS[kind].write(plain, domain)
-    greeting = f"Hello {one_line(name)[:80]}," if one_line(name) else "Hello,"
+    called = plain_name(name)
+    greeting = f"Hello {called[:80]}," if called else "Hello,"
     return Words(one_line(words.subject)[:200], (greeting, *words.lines))
 
 
@@ -141,11 +147,16 @@ def one_line(text: str) -> str:
     return _UNPRINTABLE.sub(" ", text).strip()
 
 
+def plain_name(text: str) -> str:
+    """Return a name that no mail program takes for a link: people choose their own."""
+    return " ".join(_LINKING.sub(" ", one_line(text)).split())
+
+
 def _text(key: str, value: Fact) -> str:
     if key == "at" or key.endswith("_at"):
         assert isinstance(value, float | int)
         return datetime.fromtimestamp(value, UTC).strftime("%-d %B %Y, %H:%M UTC")
-    return one_line(str(value))[:FACT_MAX]
+    return (plain_name(str(value)) if key == "who" else one_line(str(value)))[:FACT_MAX]
 
 
 def _until(facts: Facts) -> str:

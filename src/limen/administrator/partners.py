@@ -14,14 +14,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import structlog
 from sqlalchemy import Connection
 
 from limen.administrator.desk import Desk, token_hash
+from limen.administrator.hands import demand_another
 from limen.administrator.invitations import new_invitation
 from limen.administrator.ledger import Entry
 from limen.administrator.links import ENROL
+from limen.administrator.notice_words import plain_name
 from limen.core.entities import Kind, Status
-from limen.core.errors import Conflict, Invalid
+from limen.core.errors import Conflict, Invalid, LimenError
 from limen.core.ids import Instant
 from limen.core.secret import Secret
 from limen.store import directory, person_care, sign_ins
@@ -35,6 +38,8 @@ TERM_MAX_S = 366 * DAY_S  # NIST SP 800-53r5 AC-2(3): accounts that are no longe
 INVITED_S = 7 * DAY_S  # an invitation's life: longer than a link that somebody waits for
 ORPHANED_S = 14 * DAY_S
 TERMS = frozenset({"kind", "sponsor", "expires_at"})
+
+log = structlog.get_logger("limen.partners")
 
 
 def demand_terms(
@@ -110,9 +115,11 @@ class Partners:
         link, and the channels that carry it; with none, it is for the administrator to hand over.
 
         Raises:
+            Refused: `by` is the person, or has just come back by recovery.
             Conflict: the person may not come in.
             Invalid: there is no such provider.
         """
+        demand_another(entry.tx.connection, by, username, own="Nobody invites themselves.")
         person = directory.get_person(entry.tx.connection, username)
         over = person.expires_at is not None and person.expires_at <= entry.tx.now
         if person.status is not Status.ACTIVE or over:
@@ -184,7 +191,10 @@ class Partners:
         for name in dict.fromkeys((*ending, *bound)):
             orphan = people[name].sponsor in gone
             if name in ending or orphan != (name in orphans):
-                self._care(name, ahead_s)
+                try:
+                    self._care(name, ahead_s)
+                except LimenError as error:  # one who cannot be cared for keeps nobody else waiting
+                    log.warning("partners.not_cared_for", person=name, why=error.message)
 
     def _care(self, username: str, ahead_s: float) -> None:
         with self._desk.ledger.entry("limen", f"the end of {username}'s time") as entry:
@@ -233,7 +243,7 @@ class Partners:
         notices = self._desk.notices
         notices.queue(entry, person.id, "expiry", what="Your access", at=ends_at, ask=person.sponsor)
         if person.sponsor is not None:
-            what = f"The access of {person.name}"
+            what = f"The access of {plain_name(person.name)}"
             notices.queue(entry, person.sponsor, "expiry", what=what, at=ends_at)
         entry.note("person.expiry_told", target=person.id, expires_at=ends_at)
         return msgspec.structs.replace(care, warned_for=ends_at, over_for=None)

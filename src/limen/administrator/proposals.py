@@ -7,10 +7,8 @@ keeps honest people from acting alone, and makes dishonest ones leave two names 
 
 from sqlalchemy import Connection
 
+from limen.administrator.hands import hands_of
 from limen.core.errors import Refused
-from limen.store.workloads import find_workload
-
-WORKLOAD = "workload:"
 
 
 def demand_other_hand(connection: Connection, proposer: str, approver: str) -> None:
@@ -19,17 +17,9 @@ def demand_other_hand(connection: Connection, proposer: str, approver: str) -> N
     Raises:
         Refused: it is one's own proposal, or that of a workload of the same owner.
     """
-    if _hands(connection, proposer) & _hands(connection, approver):
+    if hands_of(connection, proposer) & hands_of(connection, approver):
         raise Refused(
             f"{approver} can not approve what {proposer} proposed: it takes two.",
             remedy="Have another administrator run `limen policy approve`.",
             code="OWN_PROPOSAL",
         )
-
-
-def _hands(connection: Connection, actor: str) -> set[str]:
-    """Return an actor, and who answers for it."""
-    if not actor.startswith(WORKLOAD):
-        return {actor}
-    found = find_workload(connection, actor.removeprefix(WORKLOAD))
-    return {actor, found.owner} if found else {actor}

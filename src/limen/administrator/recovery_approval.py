@@ -1,7 +1,7 @@
 """The part of another person: who approves a recovery hears a code from whoever recovers, and knows them.
 
 Laws:
-    P1 nobody approves their own recovery.
+    P1 nobody approves their own recovery, by themselves or by a workload that they answer for.
     P2 decided: each look and each approval is asked of the engine: `admin` on `Route::"limen/recovery"`, and
        where they have a role of Limen also on `Route::"limen/roles"`: no help desk makes administrators.
     P3 not by who has just come back: one recovered account does not recover the next.
@@ -13,13 +13,12 @@ from collections.abc import Callable
 import msgspec
 
 from limen.administrator.desk import Desk
+from limen.administrator.hands import demand_another
 from limen.administrator.ledger import Entry
-from limen.administrator.lowered_trust import SIGNAL
 from limen.administrator.recovery import can_recover
 from limen.administrator.recovery_life import RecoveryEvent, RecoveryState, step
 from limen.core.errors import Invalid, NotFound, Refused
 from limen.core.ids import Instant
-from limen.core.roles import ROLE_GROUPS
 from limen.information.identity import throttle
 from limen.information.identity.recovery import hash_spoken
 from limen.store import credentials as keys
@@ -31,7 +30,10 @@ RECOVERY_PART, ROLES_PART = "recovery", "roles"
 REASON_MAX = 500
 
 Demand = Callable[[str, str], None]
-"""Asks the engine whether this approver may administer a part of Limen, for a person. Raises `Refused`."""
+"""Asks the engine whether this approver may administer a part of Limen, for a person. Raises `Refused`.
+
+`ROLES_PART` is asked of everybody: whoever answers knows who has a role, and who has none needs no asking.
+"""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -140,22 +142,9 @@ class Approvals:
     def _admit(self, row: StoredRecovery, approver: str, demand: Demand) -> None:
         assert row.person is not None
         demand(RECOVERY_PART, row.person)
-        if approver == row.person:
-            raise Refused(
-                "Nobody approves their own recovery.", remedy="Ask another person.", code="OWN_RECOVERY"
-            )
         with self._desk.ledger.store.read() as connection:
-            mine = directory.find_person(connection, approver)
-            groups = directory.list_groups(connection)
-            theirs = directory.get_person(connection, row.person).groups
-        if mine is not None and SIGNAL in mine.signals:
-            raise Refused(
-                "You have come back by recovery yourself, a short time ago.",
-                remedy="Ask another person to approve this.",
-                code="APPROVER_RECOVERED",
-            )
-        if not ROLE_GROUPS.keys().isdisjoint(_above(theirs, {one.id: one.parents for one in groups})):
-            demand(ROLES_PART, row.person)
+            demand_another(connection, approver, row.person, own="Nobody approves their own recovery.")
+        demand(ROLES_PART, row.person)
 
     def _candidate(self, row: StoredRecovery) -> Candidate:
         assert row.person is not None
@@ -174,18 +163,6 @@ class Approvals:
             signed_in_at=person.signed_in_at,
             live_sessions=live,
         )
-
-
-def _above(groups: tuple[str, ...], parents: dict[str, tuple[str, ...]]) -> set[str]:
-    """Return groups and all that they are inside."""
-    found: set[str] = set()
-    waiting = list(groups)
-    while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found.add(one)
-            waiting += parents.get(one, ())
-    return found
 
 
 def _open(row: StoredRecovery | None) -> StoredRecovery:

@@ -4,13 +4,10 @@ import msgspec
 
 from limen.administrator.authority import Authority
 from limen.administrator.replica import session_facts
-from limen.core.decision import AUTH_REMEDIES
 from limen.core.errors import Refused
 from limen.core.ids import EntityRef
+from limen.core.needs import cured_by_sign_in
 from limen.store.sessions import Session
-
-NEEDS = ("passkey", "second-factor", "fresh-sign-in")
-"""Cures by signing in, the strongest first: it achieves the weaker ones with it."""
 
 
 class Ruling(msgspec.Struct, frozen=True):
@@ -51,9 +48,8 @@ def rule(authority: Authority | None, session: Session, part: str, ip: str) -> R
         return Ruling(allowed=True)
     explained = authority.explain(answer)
     for remedies in (explained.remedies, *explained.alternatives):
-        ids = {one.id for one in remedies}
-        if ids and ids <= AUTH_REMEDIES:
-            return Ruling(need=next((name for name in NEEDS if name in ids), ""))
+        if need := cured_by_sign_in(one.id for one in remedies):
+            return Ruling(need=need)
     return Ruling(why=" ".join(explained.reasons))
 
 

@@ -140,7 +140,7 @@ class SamlProvider:
         subject = self._issuing.subject(session.person)
         name, name_format = self._name(client, asked, subject)
         assert client.saml is not None
-        now = self._desk.clock.now()
+        now, until = self._desk.clock.now(), decided.decision.deadline_at
         return assertions.Told(
             audience=parse_sp(client.saml.metadata).entity_id,
             consumer=asked.consumer,
@@ -150,7 +150,7 @@ class SamlProvider:
             context=context,
             auth_at=session.auth_at,
             session_index=messages.new_ident(),
-            ends_at=min(now + client.saml.session_s, session.expires_at),
+            ends_at=min(now + client.saml.session_s, session.expires_at, *([until] if until else [])),
             attributes=_attributes(client.saml, subject),
         )
 

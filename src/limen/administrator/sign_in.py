@@ -18,6 +18,7 @@ from limen.administrator.session_values import (
     Wrong,
 )
 from limen.administrator.sign_in_life import SignInCommand, SignInEvent, SignInState, step
+from limen.administrator.step_up import hardware_passkeys
 from limen.core.errors import Refused
 from limen.core.secret import Secret
 from limen.information.identity import known_browser, passkeys, throttle
@@ -145,15 +146,23 @@ class SignIn:
 
     # --- passkey -----------------------------------------------------------------------------------
 
-    def challenge(self, visit: Visit, person: str | None = None) -> dict[str, Any] | TooMany:
-        """Return options for the browser. With `person`, only that person's passkeys will do."""
+    def challenge(
+        self, visit: Visit, person: str | None = None, *, hardware: bool = False
+    ) -> dict[str, Any] | TooMany:
+        """Return options for the browser. With `person`, only that person's passkeys will do.
+
+        With `hardware` the browser asks only for those that are proven to stay in hardware.
+        """
         desk = self._desk
         with desk.ledger.entry("nobody", "ask for a passkey", ip=visit.browser.ip) as entry:
             connection = entry.tx.connection
             wait_s = desk.charge(connection, throttle.challenge_charges(visit.browser.ip))
             if wait_s:
                 return TooMany(wait_s)
-            allowed = [key.id for key in keys.list_passkeys(connection, person)] if person else []
+            if person and hardware:
+                allowed = hardware_passkeys(connection, person, desk.catalogue().sources.passkeys)
+            else:
+                allowed = [key.id for key in keys.list_passkeys(connection, person)] if person else []
             ceremony = passkeys.authentication_options(desk.relying_party(), allowed=allowed)
             attempt = Attempt(visit, person=person)
             attempt.challenge = ceremony.challenge

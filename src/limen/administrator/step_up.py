@@ -5,16 +5,17 @@ presents. A *fresh* sign-in replaces what the session proves, because its age is
 A second factor alone adds to it, and leaves the age as it was.
 """
 
-from typing import Literal, get_args
-
 import msgspec
+from sqlalchemy import Connection
 
 from limen.administrator.desk import Desk
 from limen.administrator.ledger import Entry
 from limen.administrator.session_values import Over, Proof, SignedIn, TooMany, Visit, Wrong
+from limen.core.identity_config import PasskeyConfig
 from limen.core.ids import Instant
+from limen.core.needs import FRESH_SIGN_IN, HARDWARE_KEY, PASSKEY, SECOND_FACTOR
 from limen.core.secret import Secret
-from limen.information.identity import known_browser, throttle
+from limen.information.identity import known_browser, passkeys, throttle
 from limen.information.identity.assurance import (
     PASSWORD,
     PROVIDERS,
@@ -27,19 +28,12 @@ from limen.store import credentials as keys
 from limen.store.credentials import Credentials
 from limen.store.sessions import Session
 
-NeedId = Literal["second-factor", "passkey", "fresh-sign-in"]
-NEEDS: frozenset[str] = frozenset(get_args(NeedId))
+_LEVELS = {SECOND_FACTOR: 2, HARDWARE_KEY: 3}  # needs that are an assurance level (NIST SP 800-63B)
 FRESH_S = 900  # how young a "fresh" sign-in is where nobody says (15 minutes)
-
-SENTENCES = {
-    "second-factor": "Confirm with your second factor to go on.",
-    "passkey": "Confirm with a passkey to go on.",
-    "fresh-sign-in": "Sign in once more to go on: it has been a while.",
-}
 
 
 class Need(msgspec.Struct, frozen=True):
-    """What a session must achieve, and how young the sign-in that achieves it must be.
+    """What a session must achieve, by the table of `core.needs`, and how young the sign-in that achieves it must be.
 
     Attributes:
         since: it must be later than this instant, whatever its age: somebody is asked once more.
@@ -52,7 +46,7 @@ class Need(msgspec.Struct, frozen=True):
     @property
     def age_s(self) -> int | None:
         """The bound on the age of the sign-in, if there is one."""
-        return FRESH_S if self.id == "fresh-sign-in" and self.max_age_s is None else self.max_age_s
+        return FRESH_S if self.id == FRESH_SIGN_IN and self.max_age_s is None else self.max_age_s
 
 
 def is_met(need: Need | None, session: Session, now: Instant) -> bool:
@@ -63,15 +57,15 @@ def is_met(need: Need | None, session: Session, now: Instant) -> bool:
         return False
     if need.age_s is not None and now - session.auth_at > need.age_s:
         return False
-    if need.id == "second-factor":
-        return session.aal >= 2
-    return session.phishing_resistant if need.id == "passkey" else need.id == "fresh-sign-in"
+    if need.id in _LEVELS:
+        return session.aal >= _LEVELS[need.id]
+    return session.phishing_resistant if need.id == PASSKEY else need.id == FRESH_SIGN_IN
 
 
 def methods_for(need: Need, owner: Credentials) -> frozenset[str]:
     """Return what this person can use for it: of password, totp, recovery, passkey."""
     has = owner.second_factors
-    if need.id == "passkey":
+    if need.id in (PASSKEY, HARDWARE_KEY):
         return has & {"passkey"}
     if need.age_s is None:
         return has
@@ -87,6 +81,15 @@ def providers_for(session: Session) -> tuple[str, ...]:
     return tuple(method for method in session.methods if method.startswith(PROVIDERS))
 
 
+def hardware_passkeys(connection: Connection, person: str, rules: PasskeyConfig) -> list[str]:
+    """Return the ids of a person's passkeys that are proven to stay in hardware, under the rules of today."""
+    return [
+        key.id
+        for key in keys.list_passkeys(connection, person)
+        if passkeys.is_hardware(key.aaguid, rules, bound=key.bound)
+    ]
+
+
 class StepUp:
     """The typed part of step-up: password and code."""
 
@@ -97,6 +100,20 @@ class StepUp:
         """Return the credentials behind a session."""
         with self._desk.ledger.store.read() as connection:
             return keys.load_credentials(connection, session.person)
+
+    def methods(self, need: Need, owner: Credentials) -> frozenset[str]:
+        """Return what this person can use for it: for a hardware key, only one that is proven to be one."""
+        found = methods_for(need, owner)
+        if need.id != HARDWARE_KEY or not found:
+            return found
+        rules = self._desk.catalogue().sources.passkeys
+        with self._desk.ledger.store.read() as connection:
+            return found if hardware_passkeys(connection, owner.person, rules) else frozenset()
+
+    @property
+    def hardware_listed(self) -> bool:
+        """Whether any model is listed as one whose keys stay in hardware: else nobody has such a key."""
+        return bool(self._desk.catalogue().sources.passkeys.hardware)
 
     def typed(
         self, need: Need, password: Secret[str], code: str, visit: Visit

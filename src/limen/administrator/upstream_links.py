@@ -77,10 +77,18 @@ class UpstreamLinks:
             identities.unlink_identity(entry.tx, source, subject)
             self._require_way_in(entry, person)
             entry.note("identity.unlinked", target=person, source=source)
+            self._withdraw(entry, person, source)
             for one in identities.find_upstream(entry.tx.connection, source, subject=subject):
                 self._desk.sessions.end_in(
                     entry, one.session, SessionEvent.SIGN_OUT, f"its account of {source} was unlinked"
                 )
+
+    def _withdraw(self, entry: Entry, person: str, source: str) -> None:
+        """Take back the groups that an account gave, when it was the last one of its provider."""
+        left = identities.list_identities(entry.tx.connection, person)
+        if all(one.source != source for one in left):
+            directory.sync_memberships(entry.tx, person, source, ())
+            entry.note("identity.groups_withdrawn", target=person, source=source)
 
     def _require_fresh(self, session: Session) -> None:
         if self.lacks(session) is not None:

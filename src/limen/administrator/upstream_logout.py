@@ -13,6 +13,7 @@ from limen.administrator.session_values import TooMany, Visit
 from limen.administrator.upstream import Upstream
 from limen.administrator.upstream_groups import rules_of, settle_listed, withdraw_groups
 from limen.core.catalogue import Catalogue
+from limen.core.saml_metadata import parse_idp
 from limen.information.identity import throttle
 from limen.information.identity.oidc_tokens import LEEWAY_S, UpstreamRefused
 from limen.store import identities
@@ -115,4 +116,5 @@ def is_configured(one: UpstreamSession, catalogue: Catalogue) -> bool:
     if one.source not in rules_of(catalogue):
         return False
     issuers = {config.source: config.issuer for config in catalogue.oidc}
+    issuers |= {f"saml:{one.name}": parse_idp(one.metadata).entity_id for one in catalogue.sources.saml}
     return one.issuer in ("", issuers.get(one.source, one.issuer))

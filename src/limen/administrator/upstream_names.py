@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 GROUP_LENGTH_MAX = 128  # characters, as the directory's
 NAME_LENGTH_MAX = 255  # the same
@@ -44,6 +44,19 @@ def clean_email(claimed: str) -> str:
 def domain_of(email: str) -> str:
     """Return the domain of an address that `clean_email` has returned; empty for none."""
     return email.rpartition("@")[2]
+
+
+def vouched_email(claimed: str, own: Collection[str], others: Collection[str]) -> str:
+    """Return a provider's address for somebody, if it is its to give; else nothing.
+
+    Args:
+        claimed: as it was sent.
+        own: the domains of this provider; none for any.
+        others: the domains that other providers have.
+    """
+    email = clean_email(claimed)
+    domain = domain_of(email)
+    return email if (domain in own if own else domain not in others) else ""
 
 
 def map_groups(names: Iterable[str], prefix: str) -> tuple[str, ...]:

@@ -121,7 +121,7 @@ class WorkloadKeys:
         Raises:
             NotFound: there is none of this id.
         """
-        name = session_id.removeprefix(MACHINE_SESSION).partition(":")[0]
+        name = workload_of(session_id)
         with self._ledger.entry(actor, reason) as entry:
             held = machines.list_sessions(entry.tx.connection, name)
             found = next((one for one in held if one.render_fact().session_id == session_id), None)
@@ -131,6 +131,11 @@ class WorkloadKeys:
             machines.end_session(entry.tx, found)
             owner = get_workload(entry.tx.connection, name).owner
             entry.note("workload.session_ended", target=name, owner=owner, session=session_id)
+
+
+def workload_of(session_id: str) -> str:
+    """Return the workload that a session is of, by its id."""
+    return session_id.removeprefix(MACHINE_SESSION).partition(":")[0]
 
 
 def parse_public_key(jwk: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:

@@ -10,7 +10,7 @@ Laws:
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ from limen.core.secret import Secret
 from limen.core.tokens import mint_workload_token, verify_token, verify_workload_token
 from limen.information.identity.throttle import ADDRESS, Wait, address_network, take
 from limen.store import machines, workloads
+from limen.store.database import Transaction
 from limen.store.workloads import Workload, WorkloadToken
 
 ACCESS_PREFIX = "l1."
@@ -40,6 +41,14 @@ WORDS: Mapping[Status, str] = {
     Status.SUSPENDED: "suspended",
     Status.ENDED: "removed",
 }
+
+
+Guard = Callable[[Transaction], None]
+"""Looks at a transaction that is about to be committed; what it raises undoes it."""
+
+
+def unguarded(_: Transaction) -> None:
+    """Let everything be."""
 
 
 class TokenRefused(LimenError):
@@ -99,6 +108,7 @@ class Workloads:
         reason: str,
         expires_s: float | None = None,
         review_s: float = MachineConfig().review_s,
+        guard: Guard = unguarded,
     ) -> Workload:
         """Add a workload that a person answers for.
 
@@ -109,6 +119,7 @@ class Workloads:
             actor, reason: for the journal.
             expires_s: after which it ends by itself; None for never.
             review_s: until its owner must say that it is still needed.
+            guard: looks at the transaction before it is committed.
         """
         now = self._clock.now()
         with self._ledger.entry(actor, reason) as entry:
@@ -121,6 +132,7 @@ class Workloads:
                 review_at=now + review_s,
             )
             _note(entry, "created", None, made)
+            guard(entry.tx)
         return made
 
     def review(self, name: str, *, review_s: float, actor: str, reason: str) -> Workload:
@@ -131,7 +143,9 @@ class Workloads:
             _note(entry, "reviewed", before, after)
         return after
 
-    def change(self, name: str, fields: Mapping[str, Any], *, actor: str, reason: str) -> Workload:
+    def change(
+        self, name: str, fields: Mapping[str, Any], *, actor: str, reason: str, guard: Guard = unguarded
+    ) -> Workload:
         """Change owner, description, status, quarantine or `expires_at`. Its sessions end with its status."""
         with self._ledger.entry(actor, reason) as entry:
             before = workloads.get_workload(entry.tx.connection, name)
@@ -140,14 +154,16 @@ class Workloads:
                 machines.end_sessions(entry.tx, name)
             for kind in _kinds(before, after):
                 _note(entry, kind, before, after)
+            guard(entry.tx)
         return after
 
-    def join(self, name: str, group: str, *, actor: str, reason: str) -> Workload:
+    def join(self, name: str, group: str, *, actor: str, reason: str, guard: Guard = unguarded) -> Workload:
         """Put a workload into a group."""
         with self._ledger.entry(actor, reason) as entry:
             before = workloads.get_workload(entry.tx.connection, name)
             after = workloads.add_to_group(entry.tx, name, group)
             _note(entry, "group_added", before, after)
+            guard(entry.tx)
         return after
 
     def leave(self, name: str, group: str, *, actor: str, reason: str) -> Workload:

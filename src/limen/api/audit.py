@@ -108,21 +108,21 @@ def list_all(deps: Deps, ended: bool = False) -> list[dict[str, Any]]:
         return [msgspec.to_builtins(hold) for hold in list_holds(connection, ended=ended)]
 
 
-@router.post("/v1/audit/holds", summary="Add a legal hold", status_code=201, **decided("admin", "decisions"))
+@router.post("/v1/audit/holds", summary="Add a legal hold", status_code=201, **decided("admin", "system"))
 def add(body: NewHold, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Keep what is recorded of a person, or everything, from retention and erasure."""
     hold = holds.add_hold(deps.ledger, deps.journal_root, actor, body.reason, body.person)
     return dict(msgspec.to_builtins(hold))
 
 
-@router.post("/v1/audit/holds/{hold}/end", summary="End a legal hold", **decided("admin", "decisions"))
+@router.post("/v1/audit/holds/{hold}/end", summary="End a legal hold", **decided("admin", "system"))
 def end(hold: str, body: EndedHold, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Let retention and erasure go on."""
     ended = holds.end_hold(deps.ledger, deps.journal_root, actor, body.reason, hold)
     return dict(msgspec.to_builtins(ended))
 
 
-@router.post("/v1/audit/nodes/{node}/trust", summary="Trust a new key", **decided("admin", "decisions"))
+@router.post("/v1/audit/nodes/{node}/trust", summary="Trust a new key", **decided("admin", "system"))
 def trust(node: str, body: Trust, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Forget the key of a node whose own was lost or changed: the next that it shows is believed."""
     forgotten = forget_key(deps.ledger, deps.journal_root, node, actor=actor, reason=body.reason)

@@ -37,9 +37,10 @@ from limen.api.gateway_office import GatewayOffice
 from limen.api.peer import verify_peer
 from limen.api.reads import Read, note_read
 from limen.core.clock import Clock
-from limen.core.decision import AUTH_REMEDIES, Code, SessionFacts
+from limen.core.decision import Code, SessionFacts
 from limen.core.errors import Refused
 from limen.core.ids import EntityRef
+from limen.core.needs import cured_by_sign_in
 from limen.core.resources import owner_part
 from limen.core.roles import OWNER_PARTS
 from limen.store.database import Store, Transaction
@@ -132,9 +133,6 @@ PATH_NAMES: Mapping[str, str] = {
 }
 """Parameters of paths that name whom a call changes, and what they are (law A3)."""
 
-NEEDS = ("passkey", "second-factor", "fresh-sign-in")
-"""Cures by signing in, the strongest first: it achieves the weaker ones with it."""
-
 
 class Denied(Refused):
     """A call that is not permitted. `cure`: what signing in again must achieve; empty when it is no cure."""
@@ -226,9 +224,7 @@ def _denial(deps: AdminDeps, caller: Caller, answer: Answer, why: str) -> Denied
     if not remedy and caller.session is not None:
         explanation = deps.authority.explain(answer)
         for remedies in (explanation.remedies, *explanation.alternatives):
-            ids = {one.id for one in remedies}
-            if ids and ids <= AUTH_REMEDIES:
-                need = next(name for name in NEEDS if name in ids)
+            if need := cured_by_sign_in(one.id for one in remedies):
                 remedy = f"Run: limen login {deps.desk.auth_origin} --need {need}"
                 break
         said = f"{said} {' '.join(explanation.reasons)}".strip()
@@ -257,6 +253,15 @@ def demand_roles(request: Request, deps: AdminDeps, *refs: EntityRef) -> None:
     if held is not None:
         why = f"This touches a role of Limen, by {held}. "
         _decide(request, deps, request.state.caller, "admin", ROLES_PART, why=why)
+
+
+def demand_part(request: Request, deps: AdminDeps, part: str, why: str) -> None:
+    """Have a call decided on another part of the administration too.
+
+    Raises:
+        Denied: the caller may not administer it.
+    """
+    _decide(request, deps, request.state.caller, "admin", EntityRef("Route", f"limen/{part}"), why=why)
 
 
 def guard_roles(request: Request, deps: AdminDeps, tx: Transaction) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request
 from pydantic import Field
+from sqlalchemy import Connection
 
 from limen.administrator.ledger import Entry
 from limen.administrator.links import ENROL, new_link, send_link
@@ -13,12 +14,13 @@ from limen.administrator.links import make_link as make_enrolment_link
 from limen.administrator.partners import Partners, demand_changed_terms, demand_terms
 from limen.administrator.session_life import SessionEvent
 from limen.api.body import Body, Why
-from limen.api.deps import Actor, AdminDeps, Deps, decided, guard_roles
+from limen.api.deps import Actor, AdminDeps, Deps, decided, demand_part, guard_roles
 from limen.api.person_page import show_page
 from limen.api.role_groups import make_role_group
 from limen.core.catalogue import CEDAR_TYPES
 from limen.core.entities import Kind, Status
 from limen.core.errors import Invalid
+from limen.store import credentials as keys
 from limen.store import directory, sessions
 
 router = APIRouter(tags=["people"])
@@ -138,11 +140,17 @@ def add_person(body: NewPerson, request: Request, deps: Deps, actor: Actor) -> d
 
 
 @router.post("/v1/people/{person}/invitation", summary="Invite a person", **decided("admin", "people"))
-def invite(person: str, body: Invitation, deps: Deps, actor: Actor) -> dict[str, Any]:
+def invite(person: str, body: Invitation, request: Request, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Send a one-time link, valid a week, with which a person sets up sign-in; or return it.
 
-    `sent` names the channels that carry it. The link itself is told only where there is none.
+    `sent` names the channels that carry it. The link itself is told only where there is none. For somebody
+    who has a way to sign in already it is another way in, and so is decided as recovery too.
     """
+    with deps.store.read() as connection:
+        known = _has_signed_in(connection, person)
+    if known:
+        why = f"{person} can sign in already, and this makes another way in. "
+        demand_part(request, deps, "recovery", why)
     with deps.ledger.entry(actor, body.reason) as entry:
         return _invite(entry, deps, person, actor, body.provider)
 
@@ -153,6 +161,15 @@ def extend(person: str, body: Extension, deps: Deps, actor: Actor) -> dict[str, 
     with deps.ledger.entry(actor, body.reason) as entry:
         found = Partners(deps.desk).extend(entry, person, body.expires_at, body.sponsor)
     return dict(msgspec.to_builtins(found))
+
+
+def _has_signed_in(connection: Connection, person: str) -> bool:
+    """Whether somebody has a way to sign in already: here, or at a provider."""
+    owner = keys.load_credentials(connection, person)
+    if owner is None:
+        return False
+    here = owner.password_hash is not None or bool(owner.second_factors)
+    return here or directory.get_person(connection, person).signed_in_at is not None
 
 
 def _invite(entry: Entry, deps: AdminDeps, person: str, by: str, provider: str) -> dict[str, Any]:

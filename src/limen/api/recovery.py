@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from limen.administrator import lowered_trust
+from limen.administrator.hands import demand_another
 from limen.administrator.recovery_approval import REASON_MAX, ROLES_PART, Approvals, Demand
 from limen.api.body import Body
 from limen.api.deps import Actor, AdminDeps, Deps, decided, demand_roles
@@ -75,6 +76,7 @@ def list_recovered(deps: Deps) -> list[dict[str, Any]]:
 def restore(person: str, body: Reasoned, deps: Deps, actor: Actor) -> dict[str, str]:
     """End it before its time."""
     with deps.ledger.entry(actor, body.reason) as entry:
+        demand_another(entry.tx.connection, actor, person, own="Nobody gives their own trust back.")
         lowered_trust.restore(entry, person)
     return {"person": person}
 

@@ -3,13 +3,15 @@
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
 from limen.administrator.scim_clients import ScimClients
 from limen.api.body import Body, Why
-from limen.api.deps import Actor, AdminDeps, Deps, decided
+from limen.api.deps import Actor, AdminDeps, Deps, decided, demand_roles
 from limen.api.scim_door import PATH
+from limen.core.ids import EntityRef
+from limen.store import scim as rows
 from limen.store.scim_tokens import TOKEN_MAX_S
 
 router = APIRouter(tags=["scim"])
@@ -35,6 +37,19 @@ def _clients(deps: AdminDeps) -> ScimClients:
     return ScimClients(deps.desk)
 
 
+def _kept_with_roles(deps: AdminDeps, client: str) -> tuple[EntityRef, ...]:
+    """Return the people with a role whom a client keeps, and the groups of its that give one."""
+    holders = set(deps.books.holders())
+    with deps.store.read() as connection:
+        people, groups = rows.list_targets(connection, client)
+    filled = next((one.fills for one in deps.desk.catalogue().sources.scim if one.name == client), ())
+    named = {*groups, *filled}
+    return (
+        *(EntityRef("User", name) for name in sorted(holders & people)),
+        *(EntityRef("Group", name) for name in sorted(named)),
+    )
+
+
 @router.get("/v1/scim", summary="List SCIM clients", **decided("read", "sources"))
 def list_clients(deps: Deps) -> list[dict[str, Any]]:
     """Return SCIM clients: how many people and groups each keeps, when it called last, and its tokens.
@@ -50,8 +65,12 @@ def list_clients(deps: Deps) -> list[dict[str, Any]]:
     status_code=201,
     **decided("admin", "sources"),
 )
-def make_token(client: str, body: NewToken, deps: Deps, actor: Actor) -> dict[str, Any]:
-    """Make a token, and return it: this once; with where the client finds Limen."""
+def make_token(client: str, body: NewToken, request: Request, deps: Deps, actor: Actor) -> dict[str, Any]:
+    """Make a token, and return it: this once; with where the client finds Limen.
+
+    With it people can be changed, so those with a role of Limen among them make it about roles too.
+    """
+    demand_roles(request, deps, *_kept_with_roles(deps, client))
     clients, about = _clients(deps), {"label": body.name, "life_s": body.expires_s, "reason": body.reason}
     ended: tuple[str, ...] = ()
     if body.overlap_s is None:
@@ -78,6 +97,7 @@ def revoke_token(token: str, deps: Deps, actor: Actor, reason: str = "") -> None
 
 
 @router.post("/v1/scim/{client}/people", summary="Hand people over", **decided("admin", "sources"))
-def adopt(client: str, body: Adoption, deps: Deps, actor: Actor) -> dict[str, Any]:
+def adopt(client: str, body: Adoption, request: Request, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Hand people over to a client: it finds them by `userName` from now on, and keeps them."""
+    demand_roles(request, deps, *(EntityRef("User", name) for name in body.people))
     return {"adopted": _clients(deps).adopt(client, body.people, actor=actor, reason=body.reason)}

@@ -3,12 +3,13 @@
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from limen.administrator.session_life import SessionEvent
-from limen.api.deps import Actor, Deps, decided
+from limen.api.deps import Actor, Deps, decided, demand_roles
 from limen.api.people import end_sessions
 from limen.core.errors import NotFound
+from limen.core.ids import EntityRef
 from limen.store import directory, sessions
 
 router = APIRouter(tags=["sessions"])
@@ -32,8 +33,12 @@ def list_sessions(deps: Deps, person: str | None = None) -> list[dict[str, Any]]
 @router.delete(
     "/v1/sessions/{session}", summary="End a session", status_code=204, **decided("admin", "sessions")
 )
-def end_session(session: str, deps: Deps, actor: Actor, reason: str = "") -> None:
+def end_session(session: str, request: Request, deps: Deps, actor: Actor, reason: str = "") -> None:
     """End a session and every app session below it."""
+    with deps.store.read() as connection:
+        found = sessions.load_session(connection, session)
+    if found is not None:
+        demand_roles(request, deps, EntityRef("User", found.person))
     with deps.ledger.entry(actor, reason) as entry:
         why = reason or "ended by an administrator"
         if not deps.desk.sessions.end_in(entry, session, SessionEvent.REVOKE, why):
@@ -41,8 +46,9 @@ def end_session(session: str, deps: Deps, actor: Actor, reason: str = "") -> Non
 
 
 @router.delete("/v1/sessions", summary="End all sessions of a person", **decided("admin", "sessions"))
-def end_all(person: str, deps: Deps, actor: Actor, reason: str = "") -> dict[str, int]:
+def end_all(person: str, request: Request, deps: Deps, actor: Actor, reason: str = "") -> dict[str, int]:
     """End all sessions of a person."""
+    demand_roles(request, deps, EntityRef("User", person))
     with deps.ledger.entry(actor, reason) as entry:
         directory.get_person(entry.tx.connection, person)
         return {"ended": end_sessions(entry, deps, person, reason or "ended by an administrator")}

@@ -3,11 +3,13 @@
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
+from limen.administrator.workload_keys import workload_of
 from limen.api.body import Body, Why
-from limen.api.deps import Actor, Deps, decided
+from limen.api.deps import Actor, Deps, decided, demand_roles
+from limen.core.ids import EntityRef
 from limen.store.machines import KEY_MAX_S, SECRET_MAX_S, Credential
 
 router = APIRouter(tags=["workloads"])
@@ -70,8 +72,10 @@ def add_secret(workload: str, body: NewSecret, deps: Deps, actor: Actor) -> dict
 @router.delete(
     "/v1/workload-keys/{key}", summary="Remove a key", status_code=204, **decided("admin", "workloads")
 )
-def remove_key(key: str, deps: Deps, actor: Actor, reason: str = "") -> None:
+def remove_key(key: str, request: Request, deps: Deps, actor: Actor, reason: str = "") -> None:
     """End a key or a secret now, with its workload's sessions."""
+    name = next((one.workload for one in deps.workload_keys.list() if one.id == key), "")
+    demand_roles(request, deps, EntityRef("Workload", name))
     deps.workload_keys.remove(key, actor=actor, reason=reason)
 
 
@@ -96,8 +100,9 @@ class Ending(Body):
 @router.post(
     "/v1/workload-sessions/end", summary="End a session", status_code=204, **decided("admin", "workloads")
 )
-def end_session(body: Ending, deps: Deps, actor: Actor) -> None:
+def end_session(body: Ending, request: Request, deps: Deps, actor: Actor) -> None:
     """End a session now: its token opens nothing more, and its streams are cut."""
+    demand_roles(request, deps, EntityRef("Workload", workload_of(body.session)))
     deps.workload_keys.end_session(body.session, actor=actor, reason=body.reason)
 
 

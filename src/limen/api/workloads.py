@@ -1,16 +1,18 @@
 """Workloads over the admin API: the machines that act here, and their tokens."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
 from limen.administrator.workload_flags import flags_of
 from limen.api.body import Body, Why
-from limen.api.deps import Actor, Deps, decided
+from limen.api.deps import Actor, Deps, decided, demand_roles, guard_roles
 from limen.core.entities import Status
 from limen.core.errors import Invalid
+from limen.core.ids import EntityRef
 from limen.store import machines, workloads
 from limen.store.workloads import TOKEN_MAX_S
 
@@ -71,7 +73,7 @@ def list_workloads(deps: Deps, ended: bool = False) -> list[dict[str, Any]]:
 
 
 @router.post("/v1/workloads", summary="Make a workload", status_code=201, **decided("admin", "workloads"))
-def create_workload(body: NewWorkload, deps: Deps, actor: Actor) -> dict[str, Any]:
+def create_workload(body: NewWorkload, request: Request, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Make a workload. It may nothing until a policy or a group's grant says so."""
     made = deps.workloads.create(
         body.id,
@@ -81,6 +83,7 @@ def create_workload(body: NewWorkload, deps: Deps, actor: Actor) -> dict[str, An
         review_s=deps.desk.catalogue().sources.machines.review_s,
         actor=actor,
         reason=body.reason,
+        guard=partial(guard_roles, request, deps),
     )
     return dict(msgspec.to_builtins(made))
 
@@ -102,14 +105,17 @@ def show_workload(workload: str, deps: Deps) -> dict[str, Any]:
 
 
 @router.patch("/v1/workloads/{workload}", summary="Change a workload", **decided("admin", "workloads"))
-def change_workload(workload: str, body: WorkloadChange, deps: Deps, actor: Actor) -> dict[str, Any]:
+def change_workload(
+    workload: str, body: WorkloadChange, request: Request, deps: Deps, actor: Actor
+) -> dict[str, Any]:
     """Change a workload: who answers for it, and whether it may act at all. What it may follows at once."""
     fields = body.model_dump(exclude_none=True, exclude={"reason", "expires_s"})
     if body.expires_s is not None:
         fields["expires_at"] = deps.clock.now() + body.expires_s
     if not fields:
         raise Invalid("Nothing to change.", remedy="Name a field, such as status.")
-    found = deps.workloads.change(workload, fields, actor=actor, reason=body.reason)
+    guard = partial(guard_roles, request, deps)
+    found = deps.workloads.change(workload, fields, actor=actor, reason=body.reason, guard=guard)
     return dict(msgspec.to_builtins(found))
 
 
@@ -126,9 +132,13 @@ def review_workload(workload: str, body: Reviewed, deps: Deps, actor: Actor) -> 
     summary="Put a workload into a group",
     **decided("admin", "workloads"),
 )
-def join_group(workload: str, group: str, body: Joining, deps: Deps, actor: Actor) -> dict[str, Any]:
+def join_group(
+    workload: str, group: str, body: Joining, request: Request, deps: Deps, actor: Actor
+) -> dict[str, Any]:
     """Put a workload into a group."""
-    return dict(msgspec.to_builtins(deps.workloads.join(workload, group, actor=actor, reason=body.reason)))
+    guard = partial(guard_roles, request, deps)
+    found = deps.workloads.join(workload, group, actor=actor, reason=body.reason, guard=guard)
+    return dict(msgspec.to_builtins(found))
 
 
 @router.delete(
@@ -167,6 +177,9 @@ def make_token(workload: str, body: NewToken, deps: Deps, actor: Actor) -> dict[
 @router.delete(
     "/v1/workload-tokens/{token}", summary="Revoke a token", status_code=204, **decided("admin", "workloads")
 )
-def revoke_token(token: str, deps: Deps, actor: Actor, reason: str = "") -> None:
+def revoke_token(token: str, request: Request, deps: Deps, actor: Actor, reason: str = "") -> None:
     """End a token now: the next call with it is refused."""
+    with deps.store.read() as connection:
+        name = workloads.find_token_workload(connection, token)
+    demand_roles(request, deps, EntityRef("Workload", name))
     deps.workloads.revoke(token, actor=actor, reason=reason)

@@ -11,6 +11,7 @@ import typer
 
 from limen.cli.output import JsonOption, StateOption, err, print_fields, render_instant
 from limen.core.errors import Invalid, LimenError, NotFound, Refused, Unavailable
+from limen.core.needs import NEEDS
 
 if TYPE_CHECKING:
     from limen.connect.login import Client
@@ -44,7 +45,7 @@ def login(
         Path | None, typer.Option("--ca", help="A private CA to trust, and no other.", dir_okay=False)
     ] = None,
     need: Annotated[
-        str, typer.Option("--need", help="What the sign-in must achieve: second-factor, passkey.")
+        str, typer.Option("--need", help=f"What the sign-in must achieve: {', '.join(NEEDS)}.")
     ] = "",
 ) -> None:
     """Log in, so that `limen connect` can open services."""

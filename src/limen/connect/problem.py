@@ -8,13 +8,12 @@ from typing import Any
 import msgspec
 
 from limen.connect.plain import plain
+from limen.core.needs import NEEDS
 
 REMEDIES_MAX = 8
 
 CURES = {
-    "second-factor": "Sign in with a second factor.",
-    "passkey": "Sign in with a passkey.",
-    "fresh-sign-in": "Sign in again: your last sign-in is too long ago.",
+    **{need.id: need.cure for need in NEEDS.values()},
     "sign-in": "Sign in.",
     "grant": "Ask for access.",
     "later": "Try again later: it opens at other hours.",
@@ -23,8 +22,6 @@ CURES = {
     "enrolled-device": "Use a device that your organisation knows.",
 }
 """A sentence for each remedy that a problem document names by its id alone."""
-
-NEEDS = frozenset({"second-factor", "passkey", "fresh-sign-in"})
 
 STATUSES = {
     0: "The gateway gave no answer.",

@@ -12,9 +12,10 @@ from limen.console import answers, cookies
 from limen.console.destinations import Target
 from limen.console.guard import Caller
 from limen.core.client_config import ClientConfig
-from limen.core.decision import AUTH_REMEDIES, Remedy
+from limen.core.decision import Remedy
 from limen.core.errors import Unavailable
-from limen.enforcement.check.refusals import BUTTONS, cure, cured_by_signing_in
+from limen.core.needs import NEEDS
+from limen.enforcement.check.refusals import cure, cured_by_signing_in
 from limen.enforcement.check.sentences import CODE_SENTENCES
 
 
@@ -108,6 +109,8 @@ def frames_of(caller: Caller) -> tuple[str, ...]:
 def _buttons(remedies: Iterable[Remedy], path: str) -> list[dict[str, Any]]:
     found = []
     for one in remedies:
-        url = step_up_url(path, Need(one.id, one.max_age_s)) if one.id in AUTH_REMEDIES else None
-        found.append({"id": one.id, "sentence": one.sentence, "url": url, "button": BUTTONS.get(one.id)})
+        need = NEEDS.get(one.id)
+        url = None if need is None else step_up_url(path, Need(one.id, one.max_age_s))
+        button = None if need is None else need.button
+        found.append({"id": one.id, "sentence": one.sentence, "url": url, "button": button})
     return found

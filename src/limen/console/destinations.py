@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from limen.administrator.step_up import NEEDS, Need
+from limen.administrator.step_up import Need
 from limen.core.catalogue import Catalogue
 from limen.core.errors import Invalid
+from limen.core.needs import NEEDS
 
 PATH_LENGTH_MAX = 4096  # characters of path and query
 MAX_AGE_MIN_S = 30  # a shorter one could not be met by the redirects that follow

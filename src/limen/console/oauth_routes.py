@@ -92,7 +92,8 @@ def _sign_in(caller: Caller, request: AuthenticationRequest, pairs: Pairs) -> Re
         return answers.redirect(
             client_pages.step_up_url(_asked_once(pairs), Need("fresh-sign-in", since=now))
         )
-    need = levels.lacking(session, request.acr_values, request.max_age_s, now)
+    hardware = caller.parts.step_up.hardware_listed
+    need = levels.lacking(session, request.acr_values, request.max_age_s, now, hardware=hardware)
     if need is not None:
         if silent:
             error = "login_required" if need.id == "fresh-sign-in" else "interaction_required"

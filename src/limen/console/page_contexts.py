@@ -70,11 +70,13 @@ PAGES: Mapping[str, Page] = {
             "passkey_url": "/login/passkey",
         },
     ),
-    # `need` = second-factor | passkey | fresh-sign-in. Posts `password` and/or `code` with `method`;
+    # `need`, `title`, `sentence`, `add`: a row of `core.needs`; no `add`: nobody can have one. Posts `password` and/or `code` with `method`;
     # `methods` is any collection of password, totp, passkey, recovery.
     "stepup.html": Page(
         required=("need", "sentence", "action", "methods"),
         optional={
+            "title": "One more step",
+            "add": "Add a second factor",
             "error": "",
             "app": None,
             "flow": "",

@@ -9,14 +9,16 @@ from fastapi import APIRouter, Form
 from starlette.responses import Response
 
 from limen.administrator.recovery import Shown
-from limen.administrator.recovery_approval import Demand
+from limen.administrator.recovery_approval import ROLES_PART, Demand
 from limen.administrator.recovery_life import RecoveryState
 from limen.administrator.rulings import StepUpWanted, demand
 from limen.administrator.session_values import Over, TooMany, Wrong
+from limen.administrator.touched import Books
 from limen.console import answers, cookies
 from limen.console.destinations import Target
 from limen.console.guard import AnyCaller, Caller, FormCaller, require_session
 from limen.core.errors import Invalid, LimenError, NotFound
+from limen.core.ids import EntityRef
 from limen.core.secret import Secret
 from limen.store.sessions import Session
 
@@ -144,8 +146,15 @@ def approve(caller: FormCaller, code: Text = "", reason: Text = "") -> Response:
 
 
 def _demand(caller: Caller, session: Session) -> Demand:
-    ip = caller.browser.ip
-    return lambda part, _person: demand(caller.parts.deps.authority, session, part, ip)
+    ip, authority = caller.browser.ip, caller.parts.deps.authority
+
+    def ask(part: str, person: str) -> None:
+        user = EntityRef("User", person)
+        if part == ROLES_PART and authority is not None and not Books(authority).holds(user):
+            return
+        demand(authority, session, part, ip)
+
+    return ask
 
 
 def _step_up(wanted: StepUpWanted) -> Response:

@@ -21,6 +21,7 @@ from limen.console.provider_choice import (
 from limen.core.secret import Secret
 
 PASSWORD_ASKED = "password"  # noqa: S105 - value of a query parameter
+STEP_UP, STEP_UP_HARDWARE = "up", "hardware"  # values of `step`: by any passkey, by a hardware key
 
 router = APIRouter()
 
@@ -91,9 +92,9 @@ def passkey_options(caller: ScriptCaller, step: str = "") -> Response:
     if step == "code":
         owner = caller.parts.sign_in.pending(caller.visit)
         person = owner.person if owner else None
-    elif step == "up" and caller.session is not None:
+    elif step in (STEP_UP, STEP_UP_HARDWARE) and caller.session is not None:
         person = caller.session.person
-    options = caller.parts.sign_in.challenge(caller.visit, person)
+    options = caller.parts.sign_in.challenge(caller.visit, person, hardware=step == STEP_UP_HARDWARE)
     if isinstance(options, TooMany):
         return answers.json_answer(caller, {"error": answers.wait_words(options.wait_s)}, 429)
     return answers.json_answer(caller, options)

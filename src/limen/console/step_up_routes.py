@@ -7,13 +7,21 @@ from starlette.responses import Response
 
 from limen.administrator.session_life import SessionEvent
 from limen.administrator.session_values import SignedIn
-from limen.administrator.step_up import SENTENCES, Need, is_met, methods_for, providers_for
+from limen.administrator.step_up import Need, is_met, providers_for
 from limen.console import answers, client_pages
 from limen.console.destinations import Target, render_flow
 from limen.console.guard import AnyCaller, Caller, FormCaller
 from limen.console.provider_choice import start_url, titles_of
-from limen.console.sign_in_routes import error_words, finish, read_target, status_of
+from limen.console.sign_in_routes import (
+    STEP_UP,
+    STEP_UP_HARDWARE,
+    error_words,
+    finish,
+    read_target,
+    status_of,
+)
 from limen.core.ids import Instant
+from limen.core.needs import HARDWARE_KEY, NEEDS
 from limen.core.secret import Secret
 from limen.store.sessions import Session
 
@@ -103,18 +111,21 @@ def _step_up(caller: Caller, target: Target, *, error: str = "", status: int = 2
     owner = caller.parts.step_up.owner(session) if session else None
     if session is None or owner is None or need is None:
         return answers.redirect(answers.with_flow("/login", target))
-    methods = methods_for(need, owner)
+    methods = caller.parts.step_up.methods(need, owner)
     titles = titles_of(caller.parts.deps.catalogue())
     asked = not _just_proven(session, need, caller.parts.deps.clock.now())
     providers = [source for source in providers_for(session) if source in titles and asked]
     if not methods and providers:
         return answers.redirect(start_url(providers[0], target))
+    hardware = need.id == HARDWARE_KEY
     return answers.page(
         caller,
         "stepup.html",
         status=status,
         need=need.id,
-        sentence=SENTENCES[need.id],
+        title=NEEDS[need.id].title,
+        sentence=NEEDS[need.id].asked,
+        add=NEEDS[need.id].add if not hardware or caller.parts.step_up.hardware_listed else "",
         action="/login/step-up",
         methods=methods,
         providers=[{"name": titles[one], "url": start_url(one, target)} for one in providers],
@@ -122,5 +133,5 @@ def _step_up(caller: Caller, target: Target, *, error: str = "", status: int = 2
         app=target.app or None,
         flow=render_flow(target),
         cancel_url="/",
-        passkey_options_url="/login/passkey/options?step=up",
+        passkey_options_url=f"/login/passkey/options?step={STEP_UP_HARDWARE if hardware else STEP_UP}",
     )

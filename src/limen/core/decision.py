@@ -153,8 +153,8 @@ class Remedy(msgspec.Struct, frozen=True, order=True):
     """One thing that would change the world so that a denial becomes an allow.
 
     Attributes:
-        id: `second-factor`, `passkey`, `fresh-sign-in`, `compliant-device`, `enrolled-device`,
-            `posture:<check>`, `grant`, `later`, `lower-risk`, `sign-in`.
+        id: one of `core.needs.NEEDS`, or `compliant-device`, `enrolled-device`, `posture:<check>`,
+            `grant`, `later`, `lower-risk`, `sign-in`.
         sentence: what the person should do, in one sentence.
         max_age_s: for `fresh-sign-in`, the age that the sign-in may have.
         at: for `later`, the first instant at which it would be allowed.
@@ -164,10 +164,6 @@ class Remedy(msgspec.Struct, frozen=True, order=True):
     sentence: str
     max_age_s: int | None = None
     at: Instant | None = None
-
-
-AUTH_REMEDIES = frozenset({"second-factor", "passkey", "fresh-sign-in"})
-"""Remedies that signing in again can achieve: a navigation is sent to step-up for them."""
 
 
 class Explanation(msgspec.Struct, frozen=True):

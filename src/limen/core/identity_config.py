@@ -66,8 +66,7 @@ class OidcConfig(msgspec.Struct, frozen=True):
         title: what its button says; empty is its name.
         auth: how Limen proves itself there: `secret`, `private_key_jwt`, `none`.
         amr, acr: what each value is worth; a value that is not here is worth AAL 1. None is the common table.
-        step_up: `acr_values` to ask for when a session lacks something: `second-factor`, `passkey`,
-            `fresh-sign-in`.
+        step_up: `acr_values` to ask for when a session lacks something, by `core.needs.NEEDS`.
         trust_email: its e-mail addresses count though it does not say that it has verified them.
         groups_endpoint: where it lists the groups of whoever signs in, when its tokens only point to them.
         groups_field: what a group of that list is called by.

@@ -11,6 +11,7 @@ from limen.core.catalogue import Catalogue
 from limen.core.decision import Code
 from limen.core.errors import Finding
 from limen.core.ids import EntityRef
+from limen.core.needs import NEEDS
 from limen.core.resources import ACTIONS_ON, catalogue_entities
 from limen.engine import rules
 from limen.engine.bundle_values import BundleTest, TestSubject
@@ -34,10 +35,8 @@ from limen.engine.yaml_text import YamlRefused, compose, place
 
 REMEDIES = frozenset(
     {
+        *NEEDS,
         "sign-in",
-        "second-factor",
-        "passkey",
-        "fresh-sign-in",
         "enrolled-device",
         "compliant-device",
         "grant",

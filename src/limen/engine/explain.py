@@ -10,6 +10,7 @@ from itertools import combinations
 import msgspec
 
 from limen.core.decision import AccessRequest, Code, Decision, Explanation, Facts, Remedy
+from limen.core.needs import NEEDS, SECOND_FACTOR
 from limen.engine.decide import decide
 from limen.engine.policies import Policies
 from limen.engine.reads import policy_reads
@@ -39,7 +40,7 @@ SENTENCES = {
 }
 """Built-in refusals. No policy took part, so no remedy is searched."""
 
-_SECOND_FACTOR = Remedy("second-factor", "Sign in with a second factor.")
+_SECOND_FACTOR = Remedy(SECOND_FACTOR, NEEDS[SECOND_FACTOR].cure)
 _SIGN_IN = Remedy("sign-in", "Sign in.")
 _HIDDEN_REASON = "Sign in with a second factor to see what else is needed."
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from limen.core.catalogue import Catalogue
 from limen.core.entities import Kind
 from limen.core.identity_config import AssuranceRule, ClaimRule, OidcConfig, SourceRules
+from limen.core.needs import NEEDS
 from limen.engine import rules
 from limen.engine.forms import (
     Choice,
@@ -109,7 +110,6 @@ WORTH = Table(
     }
 )
 
-_NEEDS = ("second-factor", "passkey", "fresh-sign-in")
 _ACR_VALUES: Form = Many(Text(rules.SCOPE), one_ok=True, at_least=1)
 
 _PROVIDER = Table(
@@ -143,7 +143,7 @@ _PROVIDER = Table(
         ),
         "step_up": Key(
             Table(
-                {need: Key(_ACR_VALUES, f"`acr_values` for a session that lacks {need}.") for need in _NEEDS}
+                {need: Key(_ACR_VALUES, f"`acr_values` for a session that lacks {need}.") for need in NEEDS}
             ),
             "What to ask it for when a session lacks something.",
             "nothing but `max_age`",

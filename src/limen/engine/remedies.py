@@ -12,6 +12,7 @@ import msgspec
 from limen.core.decision import AccessRequest, DeviceFacts, Facts, Grant, Remedy, SessionFacts
 from limen.core.entities import Entity, close_entity
 from limen.core.ids import EntityRef
+from limen.core.needs import FRESH_SIGN_IN, HARDWARE_KEY, NEEDS, PASSKEY, SECOND_FACTOR
 from limen.engine.edges import Crossing, next_edge, to_ms
 from limen.engine.policies import Slice
 
@@ -38,10 +39,10 @@ DEVICE_REMEDIES = frozenset(
 """Remedies that tell something about devices: hidden below AAL2."""
 
 WEAKER = {
-    "passkey": "second-factor",
-    "hardware-key": "passkey",
+    PASSKEY: SECOND_FACTOR,
+    HARDWARE_KEY: PASSKEY,
     "compliant-device": "enrolled-device",
-    "sign-in": "fresh-sign-in",
+    "sign-in": FRESH_SIGN_IN,
 }
 """Where the weaker remedy does, the stronger one is not asked for."""
 
@@ -81,12 +82,11 @@ def _sign_in(facts: Facts, part: Slice) -> Iterator[Candidate]:
         return
     proofs = not fields.isdisjoint({"session.aal", "session.methods"})
     if proofs and session.aal < 2:
-        yield Candidate(Remedy("second-factor", "Sign in with a second factor."), "proof", _second_factor)
+        yield Candidate(Remedy(SECOND_FACTOR, NEEDS[SECOND_FACTOR].cure), "proof", _second_factor)
     if (proofs or "session.phishing_resistant" in fields) and not session.phishing_resistant:
-        yield Candidate(Remedy("passkey", "Sign in with a passkey."), "proof", _passkey)
+        yield Candidate(Remedy(PASSKEY, NEEDS[PASSKEY].cure), "proof", _passkey)
     if "session.aal" in fields and session.aal < 3:
-        sentence = "Sign in with a hardware security key of a model that your organisation has listed."
-        yield Candidate(Remedy("hardware-key", sentence), "proof", _hardware)
+        yield Candidate(Remedy(HARDWARE_KEY, NEEDS[HARDWARE_KEY].cure), "proof", _hardware)
     if "session.auth_age" in fields:
         yield Candidate(_fresh_remedy(part), "age", _fresh)
     if "session.age" in fields:
@@ -140,10 +140,10 @@ def _fresh_remedy(part: Slice) -> Remedy:
         if isinstance(form, Crossing) and form.term == "session.auth_age" and form.points[0] > 0
     ]
     if not ages:
-        return Remedy("fresh-sign-in", "Sign in again.", max_age_s=0)
+        return Remedy(FRESH_SIGN_IN, "Sign in again.", max_age_s=0)
     age_s = min(ages)
     return Remedy(
-        "fresh-sign-in",
+        FRESH_SIGN_IN,
         f"Sign in again: the last sign-in may be at most {duration_words(age_s)} ago.",
         max_age_s=age_s,
     )

@@ -15,9 +15,10 @@ from typing import NamedTuple
 import msgspec
 
 from limen.core.catalogue import Catalogue
-from limen.core.decision import AUTH_REMEDIES, AccessRequest, Code, Decision, Facts, Verdict
+from limen.core.decision import AccessRequest, Code, Decision, Facts, Verdict
 from limen.core.entities import Entity
 from limen.core.ids import DecisionId, EntityRef, Instant
+from limen.core.needs import NEEDS
 from limen.core.record import DecisionRecord
 from limen.engine.cedar import GRANT_PREFIX, EngineFault
 from limen.engine.context import Lens
@@ -124,7 +125,7 @@ class Case:
         """Return the ids of what must be proven by signing in to be allowed; empty: no sign-in would do."""
         request, facts = self.asked(record)
         part = self._world.policies.plan(request.action, facts)
-        offered = [one for one in candidates(request, facts, part) if one.remedy.id in AUTH_REMEDIES]
+        offered = [one for one in candidates(request, facts, part) if one.remedy.id in NEEDS]
         for size in (1, 2):
             for some in combinations(offered, size):
                 families = {one.family for one in some}

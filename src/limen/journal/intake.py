@@ -12,12 +12,13 @@ import structlog
 
 from limen.core.clock import Clock
 from limen.core.errors import Unavailable
-from limen.core.record import BundleRecord, InputsRecord, Record
+from limen.core.record import BundleRecord, EventRecord, InputsRecord, Record
 from limen.journal.buffer import Buffer, Entries, Name
 from limen.journal.chain import Chain
 from limen.journal.frame import Kind
 from limen.journal.keys import FULL, Keys
 from limen.journal.options import BUFFER, JournalOptions
+from limen.journal.owners import event_owners
 from limen.journal.records import KIND_OF, encode_record
 from limen.journal.reserve import NO_SPACE, Reserve
 
@@ -198,6 +199,7 @@ class Intake:
     def _encoded(self, items: Sequence[Record | Once], urgent: bool) -> tuple[Entries, set[Name]]:
         entries: list[tuple[Kind, bytes]] = []
         fresh: set[Name] = set()
+        self._keys.make_for(_new_owners(items))
         for item in items:
             record = self._missing(item, fresh, urgent) if isinstance(item, Once) else item
             if record is not None:
@@ -214,3 +216,10 @@ class Intake:
         assert isinstance(record, InputsRecord | BundleRecord)
         assert record.id == once.id
         return record
+
+
+def _new_owners(items: Sequence[Record | Once]) -> set[str]:
+    """Return whom several events tell of: an import has an event for each of thousands of new people."""
+    events = [item for item in items if isinstance(item, EventRecord)] if len(items) > 1 else ()
+    clear = (event for event in events if not event.key and not event.actor_key)
+    return {owner for event in clear for owner in event_owners(event) if owner is not None}

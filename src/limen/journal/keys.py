@@ -11,27 +11,21 @@ Laws:
     K3 heard. A process seals nothing under an erased key later than `LOOK_EVERY_S` after the erasure.
 """
 
-import base64
-import binascii
 import errno
 import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-
 from limen.core.errors import Invalid, Unavailable
-from limen.core.secret import Secret
+from limen.journal.key import KEY_BYTES, Key
 
 FILE = "keys.db"
-KEY_BYTES = 64  # AES-256-SIV, RFC 5297: two keys of 32 bytes
 LOOK_EVERY_S = 1.0
 BUSY_S = 5.0  # how long another process may keep the file, which it does for one commit
 VALUES_KEPT = 32_768  # sealed values that are not sealed again: sessions, addresses, paths that come back
@@ -45,44 +39,6 @@ CREATE INDEX IF NOT EXISTS key_owner ON key (owner);
 CREATE TABLE IF NOT EXISTS erased (id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 """`own` says that this machine seals under it; the others came with `add`. `erased` names no owner."""
-
-
-class Key:
-    """One owner's key. `id` is random: it says nothing of whose it is."""
-
-    __slots__ = ("_cipher", "id", "material", "owner")
-
-    def __init__(self, key_id: str, owner: str, material: bytes) -> None:
-        self.id = key_id
-        self.owner = owner
-        self.material = Secret(material)
-        self._cipher = AESSIV(material)
-
-    def seal(self, field: str, value: str | bytes) -> str:
-        """Return a value, which is not empty, sealed for a field: always the same for the same value."""
-        raw = value.encode() if isinstance(value, str) else value
-        sealed = self._cipher.encrypt(raw, [field.encode()])
-        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
-
-    def open_bytes(self, field: str, sealed: str) -> bytes:
-        """Return what was sealed for a field.
-
-        Raises:
-            Invalid: it was changed, or sealed for another field or under another key (`SEAL_BROKEN`).
-        """
-        try:
-            raw = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
-            return self._cipher.decrypt(raw, [field.encode()])
-        except (InvalidTag, binascii.Error, ValueError) as error:
-            raise Invalid(
-                f"The sealed field {field} does not open with the key {self.id}.",
-                remedy="Verify the journal: the record, or keys.db, was changed.",
-                code="SEAL_BROKEN",
-            ) from error
-
-    def open(self, field: str, sealed: str) -> str:
-        """Return the text that was sealed for a field. Raises as `open_bytes`."""
-        return self.open_bytes(field, sealed).decode()
 
 
 class Keys:
@@ -121,7 +77,21 @@ class Keys:
         """
         if monotonic() - self._looked_s > LOOK_EVERY_S:
             self._look()
-        return self._by_owner.get(owner) or self._load_or_make(owner)
+        return self._by_owner.get(owner) or self._load_or_make((owner,))[owner]
+
+    def make_for(self, owners: Iterable[str]) -> None:
+        """Have the keys of many owners at hand, those that are missing made with one wait for the disk.
+
+        It saves `for_owner` that wait for each; what it answers is the same.
+
+        Raises:
+            Unavailable: as `for_owner`; then none of them was made.
+        """
+        if monotonic() - self._looked_s > LOOK_EVERY_S:
+            self._look()
+        unknown = {owner for owner in owners if owner not in self._by_owner}
+        if unknown:
+            self._load_or_make(unknown)
 
     def find(self, key_id: str) -> Key | None:
         """Return a key by its id; None when it was erased or never came here."""
@@ -216,17 +186,14 @@ class Keys:
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _load_or_make(self, owner: str) -> Key:
+    def _load_or_make(self, owners: Iterable[str]) -> dict[str, Key]:
         with self._lock:
             with self._writing() as file:
-                query = "SELECT id, owner, material FROM key WHERE owner = ? AND own = 1"
-                row = file.execute(query, (owner,)).fetchone()
-                if row is None:
-                    row = (secrets.token_hex(8), owner, secrets.token_bytes(KEY_BYTES))
-                    file.execute("INSERT INTO key VALUES (?, ?, ?, 1)", row)
-            key = Key(*row)  # committed: no record names a key that is not in the file
-            self._by_owner[owner] = self._by_id[key.id] = key
-            return key
+                rows = [_load_row(file, owner) or _make_row(file, owner) for owner in owners]
+            keys = {row[1]: Key(*row) for row in rows}  # committed: no record names a key not in the file
+            self._by_owner |= keys
+            self._by_id |= {key.id: key for key in keys.values()}
+            return keys
 
     def _look(self) -> None:
         """Forget what is known if another process changed the file since the last look (law K3)."""
@@ -280,6 +247,19 @@ class Keys:
         if not file.execute("SELECT 1 FROM sqlite_master WHERE name = 'erased'").fetchone():
             file.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         return file
+
+
+def _load_row(file: sqlite3.Connection, owner: str) -> tuple[str, str, bytes] | None:
+    """Return the key under which this machine seals for an owner, as a row; None while there is none."""
+    query = "SELECT id, owner, material FROM key WHERE owner = ? AND own = 1"
+    row: tuple[str, str, bytes] | None = file.execute(query, (owner,)).fetchone()
+    return row
+
+
+def _make_row(file: sqlite3.Connection, owner: str) -> tuple[str, str, bytes]:
+    row = (secrets.token_hex(8), owner, secrets.token_bytes(KEY_BYTES))
+    file.execute("INSERT INTO key VALUES (?, ?, ?, 1)", row)
+    return row
 
 
 @contextmanager

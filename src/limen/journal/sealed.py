@@ -27,7 +27,8 @@ from msgspec.structs import replace
 from limen.core.errors import Invalid
 from limen.core.record import ERASED, DecisionRecord, EventRecord, InputsRecord, Record
 from limen.journal.frame import PAYLOAD_BYTES_MAX
-from limen.journal.keys import Key, Keys
+from limen.journal.key import Key
+from limen.journal.keys import Keys
 from limen.journal.owners import decision_owner, event_owners, inputs_owner, is_person, person, username
 
 ERASED_VALUE: Mapping[str, Any] = {ERASED: True}

@@ -54,6 +54,7 @@ from limen.store.sessions import Session
 
 NODE = "control"
 SWEEP_EVERY_S = 30.0
+NOTED_AT_ONCE = 256  # an import changes thousands; decisions are recorded between these groups
 CHANGES_KEPT = 100_000  # a gateway that is further behind takes a snapshot
 
 log = structlog.get_logger("limen.control")
@@ -226,8 +227,8 @@ class Control:
             self._configure_journal()
             if self._loop is not None:  # providers that it has no more end their sessions
                 self._loop.call_soon_threadsafe(self._end_soon, self._parts.upstream_logout.sweep)
-        for event in noted:
-            self._note(event)
+        for first in range(0, len(noted), NOTED_AT_ONCE):
+            self._journal.append_many(noted[first : first + NOTED_AT_ONCE])
 
     def _note_seen(self, seen: Mapping[str, float]) -> None:
         self._parts.sessions.note_seen(self._parts.workload_life.note_used(seen))
@@ -348,15 +349,26 @@ class Control:
         await asyncio.to_thread(run_backfills, self._store)  # in batches, beside the serving
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
-            with contextlib.suppress(LimenError):  # logged by the store; the next sweep tries again
-                await asyncio.to_thread(self._parts.desk.sweep)
-                await asyncio.to_thread(sweep_sessions, self._parts.sessions, self._clock.now())
-                await asyncio.to_thread(self._parts.upstream_logout.sweep)
-                await asyncio.to_thread(self._parts.workload_life.sweep)
-                await asyncio.to_thread(self._sweep_grants)
-                await asyncio.to_thread(self._scim.sweep)
-                await asyncio.to_thread(self._partners.sweep)
-                await asyncio.to_thread(self._store.prune, keep=CHANGES_KEPT)
+            await self._sweep_once()
+
+    async def _sweep_once(self) -> None:
+        """Do what is due, each by itself: what one of them cannot do must not keep the others waiting."""
+        for part in (
+            self._parts.desk.sweep,
+            lambda: sweep_sessions(self._parts.sessions, self._clock.now()),
+            self._parts.upstream_logout.sweep,
+            self._parts.workload_life.sweep,
+            self._sweep_grants,
+            self._scim.sweep,
+            self._partners.sweep,
+            lambda: self._store.prune(keep=CHANGES_KEPT),
+        ):
+            try:
+                await asyncio.to_thread(part)
+            except LimenError as error:  # the next sweep tries again
+                log.warning("control.not_swept", why=error.message)
+            except Exception:  # a fault in one part must not end all sweeping for good
+                log.exception("control.sweep_failed")
 
     def _sweep_grants(self) -> None:
         with self._parts.desk.ledger.entry("limen", "the grant's time is over") as entry:

@@ -10,7 +10,7 @@ not inherit the people of the one before.
 import hashlib
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
 from limen.core.errors import Conflict
 from limen.core.ids import Instant
@@ -92,6 +92,12 @@ def list_identities(connection: Connection, person: str) -> tuple[ExternalIdenti
 def forget_identities(connection: Connection, person: str) -> None:
     """Remove every link of a person."""
     connection.execute(delete(external_identity).where(external_identity.c.person == person))
+
+
+def has_address(connection: Connection, email: str, but: str) -> bool:
+    """Say whether anybody but `but` has an address, however it is written."""
+    query = select(person.c.id).where(func.lower(person.c.email) == email.lower(), person.c.id != but)
+    return connection.execute(query.limit(1)).first() is not None
 
 
 # --- sessions there ----------------------------------------------------------------------------------

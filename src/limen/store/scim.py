@@ -123,6 +123,15 @@ def find_by_target(connection: Connection, kind: str, target: str) -> tuple[Scim
     return tuple(_resource(row) for row in connection.execute(select(scim_resource).where(about)))
 
 
+def list_targets(connection: Connection, client: str) -> tuple[set[str], set[str]]:
+    """Return the people and the groups that a client's resources are about."""
+    columns = select(scim_resource.c.kind, scim_resource.c.target).where(scim_resource.c.client == client)
+    found = list(connection.execute(columns))
+    return {row.target for row in found if row.kind == USER}, {
+        row.target for row in found if row.kind == GROUP
+    }
+
+
 def page_resources(
     connection: Connection, client: str, kinds: Sequence[str], *, offset: int, limit: int
 ) -> tuple[ScimResource, ...]:

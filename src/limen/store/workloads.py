@@ -239,6 +239,12 @@ def find_token(connection: Connection, token: TokenHash) -> WorkloadToken | None
     return None if row is None else _token(row)
 
 
+def find_token_workload(connection: Connection, token_id: str) -> str:
+    """Return whose token it is, by its id; empty when there is none."""
+    query = select(workload_token.c.workload).where(workload_token.c.id == token_id)
+    return connection.scalar(query) or ""
+
+
 def list_tokens(connection: Connection, name: str) -> tuple[WorkloadToken, ...]:
     """Return a workload's tokens, oldest first."""
     get_workload(connection, name)

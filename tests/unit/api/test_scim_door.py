@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 from identity_world import AUTH, Browser
-from scim_kit import BASE, BULK, GROUP, PEER, USER, ScimHttp, ScimWorld
-from starlette.testclient import TestClient
+from scim_kit import BULK, GROUP, USER, ScimHttp, ScimWorld, in_process
 
 from limen.core.errors import NotFound, Refused
 from limen.core.identity_config import ScimConfig
@@ -169,9 +168,8 @@ def test_a_large_group_is_patched_without_being_read(world: ScimWorld, okta: Sci
 
 
 def ask(world: ScimWorld, token: str = "", **headers: str) -> int:
-    given = {**PEER, **({"authorization": f"Bearer {token}"} if token else {}), **headers}
-    with TestClient(world.console, base_url=BASE, headers=given) as http:
-        return int(http.get("/Users").status_code)
+    given = {"authorization": f"Bearer {token}"} if token else {}
+    return int(in_process(world.console, **given, **headers).get("/Users").status_code)
 
 
 def test_tokens_are_rotated_with_an_overlap(tmp_path: Path) -> None:
@@ -223,9 +221,8 @@ def test_o2_a_system_without_people_answers_nothing(tmp_path: Path) -> None:
 def test_the_door_is_on_the_sign_in_host_alone(world: ScimWorld, okta: ScimHttp) -> None:
     token = world.token()
     for base in ("https://wiki.limen.localhost:8443", "https://localhost", "https://elsewhere.example"):
-        given = {"authorization": f"Bearer {token}"}
-        with TestClient(world.console, base_url=base, headers=given, follow_redirects=False) as http:
-            assert http.get("/scim/v2/Users").status_code in (404, 421, 302, 303)
+        http = in_process(world.console, base, authorization=f"Bearer {token}")
+        assert http.get("/scim/v2/Users").status_code in (404, 421, 302, 303)
     browser = Browser(world, "192.0.2.1")
     assert browser.get(f"{AUTH}/scim/v3/Users").status_code == 404
     assert ask(world, token, **{"x-limen-peer": "rubbish"}) == 400

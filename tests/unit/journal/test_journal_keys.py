@@ -9,7 +9,8 @@ import pytest
 
 from limen.core.errors import Invalid, Unavailable
 from limen.journal import keys as module
-from limen.journal.keys import FILE, KEY_BYTES, Keys
+from limen.journal.key import KEY_BYTES
+from limen.journal.keys import FILE, Keys
 
 ADA = 'User::"ada"'
 
@@ -83,6 +84,52 @@ def test_k3_another_process_hears_of_an_erasure_within_a_second(tmp_path: Path, 
     assert brain.find(before.id) is None
     assert brain.seal(after, "path", "/a") != sealed
     assert control.for_owner(ADA).id == after.id
+
+
+def test_k1_many_keys_are_made_in_one_commit_and_those_that_stand_are_kept(tmp_path: Path) -> None:
+    keys, other = Keys.open(tmp_path), Keys.open(tmp_path)
+    ada = other.for_owner(ADA)
+    people = [f'User::"p{number}"' for number in range(50)]
+    keys.make_for([ADA])
+    commits = _commits(tmp_path)
+    keys.make_for([*people, ADA, *people])
+    assert _commits(tmp_path) == commits + 1
+    made = [keys.for_owner(owner) for owner in people]
+    assert _commits(tmp_path) == commits + 1
+    assert len({key.id for key in made}) == len({key.material.reveal() for key in made}) == len(people)
+    assert [key.owner for key in made] == people
+    assert keys.for_owner(ADA).id == ada.id
+    assert [other.for_owner(owner).id for owner in people] == [key.id for key in made]
+    other.make_for(people)
+    assert _commits(tmp_path) == commits + 1  # nothing is written where nothing is missing
+
+
+def test_k2_many_keys_are_made_anew_after_an_erasure(tmp_path: Path) -> None:
+    keys = Keys.open(tmp_path)
+    keys.make_for([ADA, 'User::"grace"'])
+    ada, grace = keys.for_owner(ADA), keys.for_owner('User::"grace"')
+    keys.erase(ADA)
+    keys.make_for([ADA, 'User::"grace"'])
+    assert keys.for_owner(ADA).id != ada.id
+    assert keys.for_owner('User::"grace"').id == grace.id
+    assert keys.find(ada.id) is None
+
+
+def test_k3_making_many_keys_hears_of_an_erasure_elsewhere(tmp_path: Path, ticks: list[float]) -> None:
+    keys, other = Keys.open(tmp_path), Keys.open(tmp_path)
+    keys.make_for([ADA])
+    before = keys.for_owner(ADA)
+    other.erase(ADA)
+    ticks[0] += module.LOOK_EVERY_S + 0.001
+    keys.make_for([ADA])
+    after = keys.for_owner(ADA)
+    assert after.id != before.id
+    assert other.for_owner(ADA).id == after.id
+
+
+def _commits(root: Path) -> int:
+    """Return SQLite's file change counter (file format, 1.3.7): one more for each commit that wrote."""
+    return int.from_bytes((root / FILE).read_bytes()[24:28])
 
 
 def test_a_reader_finds_a_key_that_was_made_after_it_looked(tmp_path: Path, ticks: list[float]) -> None:

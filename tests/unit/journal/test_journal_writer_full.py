@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from limen.core.errors import Unavailable
 from limen.core.record import DecisionRecord, EventRecord, InputsRecord, Record
 from limen.journal import keys as keys_module
 from limen.journal.buffer import MARKER
-from limen.journal.keys import Key, Keys
+from limen.journal.key import Key
+from limen.journal.keys import Keys
 from limen.journal.reader import JournalReader
 from limen.journal.writer import Journal, JournalOptions, Once
 
@@ -154,15 +156,34 @@ def test_a_group_is_one_write_and_one_wait_for_the_disk(
         monkeypatch.undo()
 
 
+def test_a_group_of_events_about_new_people_makes_their_keys_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[set[str]] = []
+    make = Keys._load_or_make
+
+    def counted(self: Keys, owners: Iterable[str]) -> dict[str, Key]:
+        made.append(set(owners))
+        return make(self, made[-1])
+
+    monkeypatch.setattr(Keys, "_load_or_make", counted)
+    events = [EventRecord(f"e{n}", 1.0, "control", "person.changed", "ada", f"p{n}") for n in range(30)]
+    with Journal.open(tmp_path, "control", FakeClock()) as journal:
+        journal.append_many(events)
+    assert made == [{'User::"ada"', *(f'User::"p{n}"' for n in range(30))}]
+    found = JournalReader(tmp_path).events(kind="person")
+    assert sorted((event.id, event.target) for event in found) == sorted((e.id, e.target) for e in events)
+
+
 def test_somebody_new_is_recorded_on_a_full_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The key needs space before the record does."""
     reserve = tmp_path / "gateway" / "reserve"
     make = Keys._load_or_make
 
-    def without_room(self: Keys, owner: str) -> Key:
+    def without_room(self: Keys, owners: Iterable[str]) -> dict[str, Key]:
         if reserve.exists():
             raise Unavailable("full", code=keys_module.FULL)
-        return make(self, owner)
+        return make(self, owners)
 
     with Journal.open(
         tmp_path, "gateway", FakeClock(), options=JournalOptions(reserve_bytes=4096)

@@ -20,11 +20,12 @@ from limen.administrator.connect import (
     render_user_code,
 )
 from limen.administrator.oauth.grants import TOKEN_PATH
-from limen.administrator.oauth.issuing import Issuing, Live
+from limen.administrator.oauth.issuing import Issuing, Live, digest
 from limen.administrator.oauth.request import RequestRefused, parse_audiences, parse_scopes
 from limen.administrator.oauth.tokens import Tokens
 from limen.administrator.oauth.values import Grant, OAuthRefused, TokenRequest
 from limen.store import oauth as rows
+from limen.store.devices import find_device
 
 GRANT_NAME = "device_code"  # in `grants` of the bundle
 
@@ -93,9 +94,13 @@ class DeviceFlow:
         client = issuing.clients.identify(request)
         if GRANT_NAME not in client.oidc.grants:
             raise OAuthRefused("unauthorized_client", f"This client may not use {GRANT_NAME}.")
+        code = request.form.get("device_code", "")
+        with issuing.desk.ledger.store.read() as connection:
+            if find_device(connection, digest(code)) is None:  # before anything is stored of a stranger's
+                raise OAuthRefused("expired_token", "The device flow says expired_token.")
         jkt = issuing.clients.prove_key(client, request)
         with issuing.desk.ledger.entry("limen", "poll of a device flow", ip=request.ip) as entry:
-            failure, found = claim_device(entry, request.form.get("device_code", ""), client.name)
+            failure, found = claim_device(entry, code, client.name)
         if found is None or found.session is None:
             raise OAuthRefused(failure, f"The device flow says {failure}.")
         asked = msgspec.convert(found.asked or {}, Asked)
@@ -118,6 +123,12 @@ class DeviceFlow:
             live = Live(msgspec.structs.replace(begun, jkt=bound), current, client.config)
             entry.note("client.signed_in", target=client.name, person=session.person)
             drawn = self._tokens.draw(
-                entry, live, client, jkt=jkt, scopes=asked.scopes, audiences=asked.audiences
+                entry,
+                live,
+                client,
+                jkt=jkt,
+                scopes=asked.scopes,
+                audiences=asked.audiences,
+                until=answer.decision.deadline_at,
             )
         return self._tokens.render(live, client, drawn)

@@ -18,6 +18,7 @@ from limen.administrator.oauth.issuing import Issuing, Live, digest
 from limen.administrator.oauth.request import RequestRefused, parse_audiences
 from limen.administrator.oauth.tokens import Drawn, Tokens
 from limen.administrator.oauth.values import Grant, OAuthRefused, TokenRequest
+from limen.core.ids import Instant
 from limen.store import oauth as rows
 from limen.store.oauth import CODE, REFRESH, Authorization, OauthToken
 
@@ -46,8 +47,8 @@ class Grants:
             OAuthRefused: it is not good, or policy says no.
         """
         client = self._client(request, CODE_GRANT)
-        jkt = self._issuing.clients.prove_key(client, request)
         token, live = self._present(client, CODE, request.form.get("code", ""))
+        jkt = self._issuing.clients.prove_key(client, request)  # last: a proof that counts is stored
         wrong = _wrong_code(token, request, jkt)
         if wrong:
             self._end(live.authorization, "client.code_refused", f"a code was brought wrongly: {wrong}")
@@ -61,8 +62,8 @@ class Grants:
             OAuthRefused: it is not good, or policy says no.
         """
         client = self._client(request, REFRESH_GRANT)
-        jkt = self._issuing.clients.prove_key(client, request)
         token, live = self._present(client, REFRESH, request.form.get("refresh_token", ""))
+        jkt = self._issuing.clients.prove_key(client, request)
         bound = live.authorization.jkt
         if bound and not hmac.compare_digest(bound.encode(), jkt.encode()):
             # Not spent: whoever stole it without the key must not be able to end it for its owner either.
@@ -128,7 +129,10 @@ class Grants:
             self._end(live.authorization, "client.denied", f"denied: {answer.decision.code}")
             raise _invalid(token.kind)
         self._tokens.ready(live.session.person, client)
-        drawn = self._draw(request, client, token, live, jkt=jkt, scopes=scopes, audiences=audiences)
+        until = answer.decision.deadline_at
+        drawn = self._draw(
+            request, client, token, live, jkt=jkt, scopes=scopes, audiences=audiences, until=until
+        )
         if drawn is None:
             self._end(live.authorization, f"client.{token.kind}_reused", f"a {token.kind} was used twice")
             raise _invalid(token.kind)
@@ -144,6 +148,7 @@ class Grants:
         jkt: str,
         scopes: tuple[str, ...],
         audiences: tuple[str, ...],
+        until: Instant | None,
     ) -> Drawn | None:
         """Use the code or token, and store the next ones; None if somebody else was quicker.
 
@@ -160,7 +165,9 @@ class Grants:
             if token.kind == CODE:
                 rows.mark_redeemed(entry.tx, live.authorization.id, jkt if client.public else "")
                 entry.note("client.signed_in", target=name, person=person)
-            return self._tokens.draw(entry, current, client, jkt=jkt, scopes=scopes, audiences=audiences)
+            return self._tokens.draw(
+                entry, current, client, jkt=jkt, scopes=scopes, audiences=audiences, until=until
+            )
 
 
 def _wrong_code(token: OauthToken, request: TokenRequest, jkt: str) -> str:

@@ -7,6 +7,8 @@ Laws:
     T3 once. A code or refresh token that is used a second time ends its authorization with all its tokens.
     T4 told. When an authorization ends whose client has had tokens, the same transaction stores the notice
        that the client is owed.
+    T5 no longer than its reason. No token lives beyond the instant at which its decision may be another: the
+       end of a person, a grant or a time window that is known when it is given.
 """
 
 import hashlib
@@ -29,7 +31,7 @@ from limen.core.changes import PersonFact
 from limen.core.client_config import ClientConfig
 from limen.core.entities import Closure
 from limen.core.errors import Unavailable
-from limen.core.ids import EntityRef, new_id
+from limen.core.ids import EntityRef, Instant, new_id
 from limen.store import oauth as rows
 from limen.store.oauth import Authorization, LogoutNotice
 from limen.store.sessions import Session
@@ -113,11 +115,14 @@ class Issuing:
     ) -> Answer:
         """Decide and record `sign_in` on each of `clients`; return the first denial, else the last answer.
 
+        Its `deadline_at` is the earliest of all: nothing that is given for it lives longer (law T5).
+
         Raises:
             Unavailable: it could not be recorded, or no bundle is in force.
             NotFound: one is not in the bundle in force.
         """
         answer: Answer | None = None
+        deadlines: list[Instant] = []
         facts = session_facts(session.render_fact())
         for client in clients:
             answer = self.authority.decide(
@@ -130,9 +135,12 @@ class Issuing:
                 ip=known_ip(ip),
             )
             if not answer.decision.allowed:
-                break
+                return answer
+            if answer.decision.deadline_at is not None:
+                deadlines.append(answer.decision.deadline_at)
         assert answer is not None, "there is a client"
-        return answer
+        decision = msgspec.structs.replace(answer.decision, deadline_at=min(deadlines, default=None))
+        return msgspec.structs.replace(answer, decision=decision)
 
     # --- beginning and ending ----------------------------------------------------------------------
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 
 from limen.administrator.step_up import Need, is_met
 from limen.core.ids import Instant
+from limen.core.needs import FRESH_SIGN_IN, HARDWARE_KEY, NEEDS, PASSKEY, SECOND_FACTOR
 from limen.store.sessions import Session
 
-HARDWARE, PHISHING_RESISTANT = "phrh", "phr"
-MULTI_FACTOR = "http://schemas.openid.net/pape/policies/2007/06/multi-factor"
+HARDWARE, PHISHING_RESISTANT = NEEDS[HARDWARE_KEY].acr, NEEDS[PASSKEY].acr
+MULTI_FACTOR = NEEDS[SECOND_FACTOR].acr
 SINGLE_FACTOR = "urn:limen:single-factor"
 
 ACR_VALUES: tuple[str, ...] = (HARDWARE, PHISHING_RESISTANT, MULTI_FACTOR, SINGLE_FACTOR)
@@ -20,7 +21,7 @@ ACR_VALUES: tuple[str, ...] = (HARDWARE, PHISHING_RESISTANT, MULTI_FACTOR, SINGL
 AMR: Mapping[str, str] = {"password": "pwd", "totp": "otp", "recovery": "otp", "passkey": "pop"}
 """A method as RFC 8176 names it; others have no name there."""
 
-_NEEDS: Mapping[str, str] = {PHISHING_RESISTANT: "passkey", MULTI_FACTOR: "second-factor"}
+_NEED_OF: Mapping[str, str] = {need.acr: need.id for need in NEEDS.values() if need.acr}
 
 
 def held(session: Session) -> frozenset[str]:
@@ -45,18 +46,21 @@ def amr_of(session: Session) -> list[str]:
     return sorted(named | ({"mfa"} if session.aal >= 2 else set()))
 
 
-def lacking(session: Session, asked: Iterable[str], max_age_s: int | None, now: Instant) -> Need | None:
+def lacking(
+    session: Session, asked: Iterable[str], max_age_s: int | None, now: Instant, *, hardware: bool = False
+) -> Need | None:
     """Return what a session lacks of what a client asks for; None when nothing, or nothing that helps.
 
-    Of several values the first is preferred (OIDC Core 3.1.2.1); one that no step-up brings, such as proven
-    hardware, is no need.
+    Of several values the first is preferred (OIDC Core 3.1.2.1). Proven hardware is needed only where no other
+    value would do, as few people have it; without `hardware` nobody has, so it is no need.
     """
     wanted = tuple(value for value in asked if value in ACR_VALUES)
     if wanted and not held(session).intersection(wanted):
-        need = next((_NEEDS[value] for value in wanted if value in _NEEDS), None)
-        if need is not None:
-            return Need(need, max_age_s)
-    fresh = None if max_age_s is None else Need("fresh-sign-in", max_age_s)
+        needs = sorted((_NEED_OF[value] for value in wanted if value in _NEED_OF), key=HARDWARE_KEY.__eq__)
+        brought = (Need(name, max_age_s) for name in needs if hardware or name != HARDWARE_KEY)
+        if found := next((need for need in brought if not is_met(need, session, now)), None):
+            return found
+    fresh = None if max_age_s is None else Need(FRESH_SIGN_IN, max_age_s)
     return None if is_met(fresh, session, now) else fresh
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
+import msgspec
 
 from limen.administrator.authority import ISSUE_POINT, Authority
 from limen.administrator.desk import Desk
@@ -209,9 +210,18 @@ class Machines:
                 status=403,
             )
         with self._desk.ledger.entry(_actor(proven), f"a token by {proven.method}", ip=request.ip) as entry:
-            self._note_use(entry, proven)
+            _, ends_at = self._demand_alive(entry, proven.workload)
+            ends = [one for one in (ends_at, answer.decision.deadline_at) if one is not None]
+            row = msgspec.structs.replace(row, expires_at=min(row.expires_at, *ends))
+            alive = row.expires_at > entry.tx.now
+            if alive:
+                self._note_use(entry, proven)
+        if not alive:
+            raise self._refuse(
+                request, "it may not act: see its status", "invalid_grant", 400, proven.workload
+            )
         claims = _claims(self._desk.auth_origin, api.audience or "", row, jti)
-        return _answer(self._signing.sign(claims, typ="at+jwt"), API_TOKEN_S, jkt)
+        return _answer(self._signing.sign(claims, typ="at+jwt"), row.expires_at - now, jkt)
 
     def _demand_alive(self, entry: Entry, name: str) -> tuple[str, Instant | None]:
         """Return a workload's owner, and when it ends; the past for one that may not act now (law T1)."""

@@ -66,10 +66,12 @@ class Tokens:
         jkt: str,
         scopes: tuple[str, ...],
         audiences: tuple[str, ...],
+        until: Instant | None,
     ) -> Drawn:
-        """Store new tokens of an authorization."""
+        """Store new tokens of an authorization. `until`: of the decision that gives them (law T5)."""
         authorization, now = live.authorization, entry.tx.now
         ends = min(now + client.oidc.access_token_s, authorization.expires_at)
+        ends = ends if until is None else min(ends, until)
         jti = new_id("at")
         rows.add_token(
             entry.tx,
@@ -144,7 +146,7 @@ class Tokens:
             live.authorization,
             live.session,
             now=drawn.issued_at,
-            life_s=client.oidc.access_token_s,
+            life_s=drawn.expires_at - drawn.issued_at,
             at=access,
         )
         return self._issuing.signing.sign(claims, typ="JWT", alg=client.oidc.signing)

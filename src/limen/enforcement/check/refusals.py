@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from limen.core.changes import PersonFact
-from limen.core.decision import AUTH_REMEDIES, Code, Explanation, Remedy
+from limen.core.decision import Code, Explanation, Remedy
 from limen.core.errors import Invalid
 from limen.core.ids import Instant
+from limen.core.needs import NEEDS, cured_by_sign_in
 from limen.enforcement.check.answer import INTERPOSED, Answer, Header, problem
 from limen.enforcement.check.asked import Asked, auth_origin, authorize_url, complaint_url, login_url
 from limen.enforcement.check.credentials import FLOW_COOKIE
@@ -22,21 +23,6 @@ FLOW_COOKIE_MAX_AGE_S = 600
 RETRY_AFTER_S = 5
 
 _NONCE = re.compile(r"[0-9a-f]{32}")
-
-ACR_VALUES = {
-    "second-factor": "http://schemas.openid.net/pape/policies/2007/06/multi-factor",  # OpenID PAPE
-    "passkey": "phr",  # OpenID EAP ACR Values 1.0: phishing-resistant
-}
-"""What a step-up challenge (RFC 9470) asks for."""
-
-NEEDS = ("passkey", "second-factor", "fresh-sign-in")
-"""Cures by authentication, the strongest first: it achieves the weaker ones with it."""
-
-BUTTONS = {
-    "second-factor": "Use a second factor",
-    "passkey": "Use a passkey",
-    "fresh-sign-in": "Sign in again",
-}
 
 
 class Refusals:
@@ -81,8 +67,8 @@ class Refusals:
             'error="insufficient_user_authentication"',
             f'error_description="{_quotable(sentence)}"',
         ]
-        if need in ACR_VALUES:
-            challenge.append(f'acr_values="{ACR_VALUES[need]}"')
+        if NEEDS[need].acr:
+            challenge.append(f'acr_values="{NEEDS[need].acr}"')
         if max_age_s is not None:
             challenge.append(f'max_age="{max_age_s}"')
         headers = (
@@ -175,7 +161,7 @@ class Refusals:
         remedies = explanation.remedies if explanation else ()
         nonce, cookie = self._flow(asked)
         headers: tuple[Header, ...] = ((DECISION_ID, decision_id),)
-        if any(remedy.id in AUTH_REMEDIES for remedy in remedies):
+        if any(remedy.id in NEEDS for remedy in remedies):
             headers += (cookie,)
         return headers, {
             "decision_id": decision_id,
@@ -235,17 +221,17 @@ def _reasons(code: Code, explanation: Explanation | None) -> tuple[str, ...]:
 
 
 def _button(asked: Asked, remedy: Remedy, nonce: str) -> dict[str, Any]:
-    url = None
-    if remedy.id in AUTH_REMEDIES:
+    url, button = None, None
+    if remedy.id in NEEDS:
+        button = NEEDS[remedy.id].button
         age = "" if remedy.max_age_s is None else f"&max_age={remedy.max_age_s}"
         url = authorize_url(asked, nonce, f"&need={remedy.id}{age}")
-    return {"id": remedy.id, "sentence": remedy.sentence, "url": url, "button": BUTTONS.get(remedy.id)}
+    return {"id": remedy.id, "sentence": remedy.sentence, "url": url, "button": button}
 
 
 def cure(remedies: tuple[Remedy, ...]) -> tuple[str, int | None]:
     """Return the one sign-in that achieves all `remedies`, and how old it may be."""
-    ids = {remedy.id for remedy in remedies}
-    need = next(name for name in NEEDS if name in ids)
+    need = cured_by_sign_in(remedy.id for remedy in remedies)
     ages = [remedy.max_age_s for remedy in remedies if remedy.max_age_s is not None]
     return need, min(ages, default=None)
 
@@ -253,7 +239,7 @@ def cure(remedies: tuple[Remedy, ...]) -> tuple[str, int | None]:
 def cured_by_signing_in(explanation: Explanation) -> tuple[Remedy, ...]:
     """Return the remedies that signing in again achieves all of; none when it takes something else."""
     for remedies in (explanation.remedies, *explanation.alternatives):
-        if remedies and all(remedy.id in AUTH_REMEDIES for remedy in remedies):
+        if cured_by_sign_in(remedy.id for remedy in remedies):
             return remedies
     return ()
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from limen.core.identity_config import AssuranceRule, SamlConfig
+from limen.core.needs import HARDWARE_KEY, PASSKEY, SECOND_FACTOR
 from limen.information.identity.assurance import Assurance
 from limen.information.identity.saml_refusal import SamlRefused
 from limen.information.identity.saml_response import TRANSIENT, VerifiedAssertion
@@ -25,9 +26,11 @@ def contexts_of(config: SamlConfig) -> Mapping[str, AssuranceRule]:
 def contexts_for(config: SamlConfig, need: str) -> tuple[str, ...]:
     """Return the classes that a step-up asks for, sorted; none where only its age matters."""
     worth = contexts_of(config)
-    if need == "passkey":
+    if need == HARDWARE_KEY:
+        return tuple(sorted(name for name, rule in worth.items() if rule.aal >= 3))
+    if need == PASSKEY:
         return tuple(sorted(name for name, rule in worth.items() if rule.phishing_resistant))
-    if need == "second-factor":
+    if need == SECOND_FACTOR:
         return tuple(sorted(name for name, rule in worth.items() if rule.aal >= 2))
     return ()
 

@@ -19,6 +19,7 @@ from limen.information.identity.saml_response import MADE_AGO_MAX_S, SKEW_S, ins
 from limen.information.identity.saml_signature import verify_signatures
 
 CONTEXTS_MAX = 32
+TEXT_MAX = 256  # characters of an ID or a name in a request: it is stored before anybody signs in
 TRUE = ("true", "1")
 
 
@@ -84,7 +85,7 @@ def read_sign_in(received: Received, sp: SpMetadata, destination: str, now: Inst
     contexts = [] if wanted is None else wanted.findall(f"{{{ASSERTION}}}AuthnContextClassRef")
     if len(contexts) > CONTEXTS_MAX:
         raise SamlRefused("it wants too much")
-    return SignInAsked(
+    asked = SignInAsked(
         id=root.get("ID", ""),
         consumer=_consumer(root, sp),
         force=root.get("ForceAuthn", "").strip() in TRUE,
@@ -93,6 +94,9 @@ def read_sign_in(received: Received, sp: SpMetadata, destination: str, now: Inst
         comparison="exact" if wanted is None else wanted.get("Comparison", "exact"),
         name_format="" if policy is None else policy.get("Format", ""),
     )
+    if any(len(one) > TEXT_MAX for one in (asked.id, asked.comparison, asked.name_format, *asked.contexts)):
+        raise SamlRefused("a part of it is endless")
+    return asked
 
 
 def _demand_signature(received: Received, root: ET.Element, sp: SpMetadata) -> None:

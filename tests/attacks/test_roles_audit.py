@@ -1,0 +1,158 @@
+"""A second look at roles: the paths that name nobody, the doors beside the admin API, the hands behind hands.
+
+Hana has every part of the administration but `roles`; she must not become, own, or shut out an administrator.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from people_rig import PeopleRig
+
+WHY = "attack"
+ROLE_PART = 'Route::"limen/roles"'
+PARTS = ("people", "groups", "grants", "sessions", "workloads", "sources", "recovery", "streams")
+LISTED = ", ".join(f'Route::"limen/{part}"' for part in PARTS)
+MORE = f"""
+@id("hr") permit(principal in Group::"hr", action, resource in App::"limen") when {{ resource in [{LISTED}] }};
+@id("it") permit(principal in Group::"it", action, resource in App::"limen");
+@id("named") permit(principal == Workload::"deployer", action, resource in App::"limen");
+@id("owned") permit(principal is Workload, action, resource in App::"limen")
+when {{ principal.owner == User::"root" }};
+"""
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PeopleRig]:
+    made = PeopleRig(tmp_path_factory.mktemp("audit"), MORE)
+    made.add("hana", "hr")
+    made.add("ivan", "it")
+    files = dict(made.host.get("/v1/policy").json()["files"])
+    files["limen.yaml"] += "scim:\n  okta: {}\n"
+    applied = made.host.post("/v1/policy/apply", json={"files": files, "reason": WHY})
+    assert applied.status_code == 200, applied.text
+    yield made
+    made.control.close()
+
+
+def refused(answer: Any, *, by: str = ROLE_PART) -> None:
+    assert answer.status_code == 403, answer.text
+    assert by in answer.json()["detail"], answer.text
+
+
+# --- SCIM clients ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", ["root", "ivan", "heidi"])
+def test_nobody_with_a_role_is_handed_to_a_scim_client_by_who_gives_none(rig: PeopleRig, who: str) -> None:
+    """The client could then change their address, suspend them, or end them for good."""
+    refused(rig.caller("hana").post("/v1/scim/okta/people", {"people": ["eve", who], "reason": WHY}))
+    assert rig.host.get(f"/v1/people/{who}").json()["source"] == "local"
+    assert rig.host.get("/v1/people/eve").json()["source"] == "local", "nothing half-done stays"
+
+
+def test_a_token_of_a_client_that_keeps_somebody_with_a_role_is_about_roles_too(rig: PeopleRig) -> None:
+    rig.add("irene", "it")
+    token = {"expires_s": 60.0, "reason": WHY}
+    assert rig.caller("hana").post("/v1/scim/okta/tokens", token).status_code == 201
+    adopted = rig.host.post("/v1/scim/okta/people", json={"people": ["irene"], "reason": WHY})
+    assert adopted.status_code == 200, adopted.text
+    refused(rig.caller("hana").post("/v1/scim/okta/tokens", token))
+    assert rig.caller("root").post("/v1/scim/okta/tokens", token).status_code == 201
+
+
+# --- sessions ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", ["heidi", "oscar", "hana"])
+def test_nobody_signs_administrators_out_who_may_not_touch_them(rig: PeopleRig, who: str) -> None:
+    """The help desk could keep every administrator out, one session after the other."""
+    opened = rig.session("root")
+    refused(rig.caller(who).call("DELETE", f"/v1/sessions/{opened.session.id}"))
+    refused(rig.caller(who).call("DELETE", "/v1/sessions?person=root"))
+    assert rig.parts.sessions.find(opened.token.reveal()) is not None
+    eve = rig.session("eve").session.id
+    assert rig.caller(who).call("DELETE", f"/v1/sessions/{eve}").status_code == 204
+
+
+def test_administrators_end_sessions_of_administrators(rig: PeopleRig) -> None:
+    opened = rig.session("ivan")
+    assert rig.caller("root").call("DELETE", f"/v1/sessions/{opened.session.id}").status_code == 204
+
+
+# --- workloads ---------------------------------------------------------------------------------------
+
+
+def test_no_workload_gets_a_role_by_its_name(rig: PeopleRig) -> None:
+    refused(rig.caller("hana").post("/v1/workloads", {"id": "deployer", "owner": "eve", "reason": WHY}))
+    assert rig.host.get("/v1/workloads/deployer").status_code == 404
+
+
+def test_no_workload_gets_a_role_by_its_owner(rig: PeopleRig) -> None:
+    """A token that it has from before would be an administrator's."""
+    hana = rig.caller("hana")
+    refused(hana.post("/v1/workloads", {"id": "w1", "owner": "root", "reason": WHY}))
+    assert hana.post("/v1/workloads", {"id": "w2", "owner": "eve", "reason": WHY}).status_code == 201
+    made = hana.post("/v1/workloads/w2/tokens", {"name": "t", "expires_s": 60.0, "reason": WHY})
+    assert made.status_code == 201, made.text
+    refused(hana.call("PATCH", "/v1/workloads/w2", {"owner": "root", "reason": WHY}))
+    assert rig.host.get("/v1/workloads/w2").json()["owner"] == "eve"
+
+
+def test_what_a_workload_with_a_role_has_is_not_taken_by_who_gives_none(rig: PeopleRig) -> None:
+    made = rig.host.post("/v1/workloads", json={"id": "w3", "owner": "root", "reason": WHY})
+    assert made.status_code == 201, made.text
+    token = rig.host.post("/v1/workloads/w3/tokens", json={"name": "t", "expires_s": 60.0}).json()
+    refused(rig.caller("hana").call("DELETE", f"/v1/workload-tokens/{token['id']}"))
+    assert rig.caller("root").call("DELETE", f"/v1/workload-tokens/{token['id']}").status_code == 204
+
+
+# --- recovery ----------------------------------------------------------------------------------------
+
+
+def test_nobody_gives_their_own_trust_back(rig: PeopleRig) -> None:
+    with rig.parts.desk.ledger.entry("test", "root came back") as entry:
+        rig.parts.desk.lower_trust(entry, "root", "reset")
+    mine = rig.caller("root").post("/v1/recovered/root/restore", {"reason": WHY})
+    assert (mine.status_code, mine.json()["code"]) == (403, "OWN_RECOVERY"), mine.text
+    assert rig.caller("ivan").post("/v1/recovered/root/restore", {"reason": WHY}).status_code == 200
+
+
+def test_nobody_who_has_just_come_back_gives_trust_back(rig: PeopleRig) -> None:
+    with rig.parts.desk.ledger.entry("test", "both came back") as entry:
+        rig.parts.desk.lower_trust(entry, "ivan", "reset")
+        rig.parts.desk.lower_trust(entry, "root", "reset")
+    try:
+        answer = rig.caller("ivan").post("/v1/recovered/root/restore", {"reason": WHY})
+        assert (answer.status_code, answer.json()["code"]) == (403, "APPROVER_RECOVERED"), answer.text
+    finally:
+        for name in ("ivan", "root"):
+            rig.host.post(f"/v1/recovered/{name}/restore", json={"reason": WHY})
+
+
+# --- invitations -------------------------------------------------------------------------------------
+
+
+def test_nobody_invites_themselves(rig: PeopleRig) -> None:
+    """A stolen token of `limen login` would make a way in that stays."""
+    answer = rig.caller("root").post("/v1/people/root/invitation", {"reason": WHY})
+    assert (answer.status_code, answer.json()["code"]) == (403, "OWN_RECOVERY"), answer.text
+
+
+# --- journals ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/audit/holds/x/end", {"reason": WHY}),
+        ("/v1/audit/nodes/x/trust", {"key": "x", "reason": WHY}),
+        ("/v1/audit/holds", {"reason": WHY}),
+    ],
+)
+def test_the_help_desk_answers_complaints_and_keeps_its_hands_off_the_journal(
+    rig: PeopleRig, path: str, body: Any
+) -> None:
+    assert rig.caller("heidi").post(path, body).status_code == 403
+    assert rig.caller("oscar").post(path, body).status_code != 403
