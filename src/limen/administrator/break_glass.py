@@ -25,7 +25,7 @@ from limen.administrator.session_values import Answer, Opened, Proof, SignedIn, 
 from limen.core.entities import Status
 from limen.core.errors import Conflict, Invalid, NotFound, Refused
 from limen.core.ids import Instant, new_id
-from limen.core.roles import BREAK_GLASS, BREAK_GLASS_METHOD, ROLE_GROUPS
+from limen.core.roles import BREAK_GLASS, BREAK_GLASS_METHOD, EMERGENCY, ROLE_GROUPS
 from limen.core.secret import Secret
 from limen.information.identity import sealed_credential, throttle
 from limen.information.identity.assurance import Assurance
@@ -35,7 +35,7 @@ from limen.store import directory
 from limen.store import sessions as session_rows
 from limen.store.break_glass import BreakGlass
 
-PERSON = "break-glass"
+PERSON = EMERGENCY
 PERSON_NAME = "Emergency access"
 HOUR_S = 3_600.0
 ATTEMPTS = throttle.Limit(burst=10, interval_s=60)  # wrong ones, per network; right ones are never refused

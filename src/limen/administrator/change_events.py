@@ -5,7 +5,7 @@ hear, because it was away and began anew from a snapshot, has its event at the n
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -23,8 +23,35 @@ _ALWAYS: Mapping[str, tuple[str, ...]] = {"grant": ("principal", "resource"), "w
 """Fields that are told even where they did not change: they say whom the event is about."""
 
 
+class Heard(NamedTuple):
+    """Changes that were applied, and what was there before: all that their events need."""
+
+    changes: tuple[Change, ...]
+    held: Mapping[tuple[str, str], Projection | None]
+    fresh_from: int
+    policies: tuple[frozenset[str], frozenset[str]]  # before and after
+
+    def events(self, *, epoch: str, node: str) -> list[EventRecord]:
+        """Return the events of the changes that are noted. An import has thousands: not to be under a lock."""
+        held, events = dict(self.held), []
+        for change in self.changes:
+            if change.kind in NOTED_KINDS:
+                key = (change.kind, change.id)
+                data = {"seq": change.seq}
+                if change.seq > self.fresh_from:  # else nobody knows what was there then
+                    data |= _told(change, held[key], *self.policies)
+                    held[key] = change.value
+                events.append(_event(change, data, epoch, node))
+        return events
+
+
 def apply_noted(replica: Replica, changes: tuple[Change, ...], *, epoch: str, node: str) -> list[EventRecord]:
-    """Apply changes to a replica, and return the events of those that are noted.
+    """Apply changes to a replica, and return the events of those that are noted. Raises as `apply_heard`."""
+    return apply_heard(replica, changes).events(epoch=epoch, node=node)
+
+
+def apply_heard(replica: Replica, changes: tuple[Change, ...]) -> Heard:
+    """Apply changes to a replica, and return what their events need.
 
     Raises:
         Invalid: they do not fit the replica; nothing was applied.
@@ -37,16 +64,7 @@ def apply_noted(replica: Replica, changes: tuple[Change, ...], *, epoch: str, no
     fresh_from = replica.seq
     policies = _policies(replica)
     replica.apply(changes)
-    events = []
-    for change in changes:
-        if change.kind in NOTED_KINDS:
-            key = (change.kind, change.id)
-            data = {"seq": change.seq}
-            if change.seq > fresh_from:  # else it was applied before, and nobody knows what was there then
-                data |= _told(change, held[key], policies, replica)
-                held[key] = change.value
-            events.append(_event(change, data, epoch, node))
-    return events
+    return Heard(changes, held, fresh_from, (policies, _policies(replica)))
 
 
 def _event(change: Change, data: Mapping[str, Any], epoch: str, node: str) -> EventRecord:
@@ -63,10 +81,10 @@ def _event(change: Change, data: Mapping[str, Any], epoch: str, node: str) -> Ev
 
 
 def _told(
-    change: Change, before: Projection | None, policies: frozenset[str], replica: Replica
+    change: Change, before: Projection | None, then: frozenset[str], now: frozenset[str]
 ) -> dict[str, Any]:
     if change.kind == "bundle":
-        return _bundle(before, change.value) | _came_and_went("policies", policies, _policies(replica))
+        return _bundle(before, change.value) | _came_and_went("policies", then, now)
     return differences(change.kind, before, change.value)
 
 

@@ -155,6 +155,7 @@ class EnrolmentShell:
         ):
             presented = None  # it has just ended
         opened: Opened = self._desk.sessions.settle(entry, work.person, proof, work.visit.browser, presented)
+        directory.note_signed_in(entry.tx.connection, work.person, entry.tx.now)
         mark = known_browser.mint_mark(self._desk.key, work.person, entry.tx.now)
         work.signed_in = SignedIn(opened, mark)
         self._tell(entry, work)

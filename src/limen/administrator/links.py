@@ -6,10 +6,12 @@ from limen.administrator.desk import Desk, token_hash
 from limen.administrator.hands import demand_another
 from limen.administrator.ledger import Entry
 from limen.core.errors import Conflict, NotFound
+from limen.core.roles import BREAK_GLASS, EMERGENCY
 from limen.core.secret import Secret
 from limen.store import credentials as keys
 from limen.store import sign_ins
 from limen.store.database import Transaction
+from limen.store.directory import get_person
 from limen.store.sign_ins import EnrolmentLink
 
 LINK_S = 3600.0  # the one hour
@@ -113,6 +115,12 @@ def new_link(desk: Desk, tx: Transaction, person: str | None, *, reset: bool = F
         if not owner.active_at(tx.now):
             raise Conflict(
                 f"{person} is not active.", remedy="Make them active first: limen user set --status active."
+            )
+        if person == EMERGENCY and get_person(tx.connection, person).groups == (BREAK_GLASS,):
+            raise Conflict(
+                f"{person} is nobody who signs in: it is whoever has the sealed credential.",
+                remedy="Seal another: `limen break-glass seal`.",
+                code="EMERGENCY_PERSON",
             )
     token = secrets.token_urlsafe(32)
     sign_ins.add_link(tx.connection, EnrolmentLink(token_hash(token), person, purpose, tx.now + LINK_S))

@@ -20,6 +20,7 @@ from limen.store import tables
 from limen.store.complaints import list_complaints
 from limen.store.database import Store
 from limen.store.directory import get_person
+from limen.store.scim import USER
 
 RECORDS = f"{__name__}:collect_records"
 """For `run_apart`; its job is a `RecordsJob`."""
@@ -61,7 +62,6 @@ def export_directory(store: Store, person: str) -> dict[str, Any]:
     with store.read() as connection:
         found = get_person(connection, person)
         owner = str(EntityRef("User", person))
-        sessions = _rows(connection, tables.session, person=person)
         return {
             "person": msgspec.to_builtins(found),
             "memberships": _rows(connection, tables.membership, person=person),
@@ -71,15 +71,16 @@ def export_directory(store: Store, person: str) -> dict[str, Any]:
                 "passkeys": _rows(connection, tables.passkey, person=person),
                 "recovery_codes": _rows(connection, tables.recovery_code, person=person),
             },
-            "sessions": [
-                {**one, "apps": _rows(connection, tables.app_session, parent=one["id"])} for one in sessions
-            ],
+            **_elsewhere(connection, person),
+            "sessions": _sessions(connection, person),
             "sign_ins": _rows(connection, tables.sign_in, person=person),
-            "sign_ins_at_clients": _rows(connection, tables.oauth_authorization, person=person),
+            "sign_ins_at_clients": _sign_ins_at_clients(connection, person),
             "logouts_to_be_told": _rows(connection, tables.logout_notice, person=person),
             "enrolment_links": _rows(connection, tables.enrolment_link, person=person),
             "recoveries": _rows(connection, tables.recovery, person=person),
             "recovered": _rows(connection, tables.recovered, person=person),
+            "end_of_time": _rows(connection, tables.person_care, person=person),
+            "emergency_access": _rows(connection, tables.break_glass, person=person),
             "notices": _rows(connection, tables.notice, person=person),
             "grants": _grants(connection, person),
             "workloads": _rows(connection, tables.workload, owner=person),
@@ -117,6 +118,36 @@ def _named(names: tuple[str, ...]) -> re.Pattern[bytes]:
     """Return what finds a name as a word, as JSON writes it: `ada`, and not in `adam` or `ada.b`."""
     words = "|".join(re.escape(msgspec.json.encode(name)[1:-1].decode()) for name in names if name)
     return re.compile(rf"(?<![\w.@-])(?:{words})(?![\w@-]|\.\w)".encode())
+
+
+def _elsewhere(connection: Connection, person: str) -> dict[str, Any]:
+    """Return who the person is elsewhere, and what sources say of them."""
+    provisioned = _rows(connection, tables.scim_resource, target=person, kind=USER)
+    return {
+        "identities_elsewhere": _rows(connection, tables.external_identity, person=person),
+        "directories": _rows(connection, tables.source_account, person=person),
+        "provisioned": [{**one, "document": msgspec.json.decode(one["document"])} for one in provisioned],
+    }
+
+
+def _sessions(connection: Connection, person: str) -> list[dict[str, Any]]:
+    """Return the sessions, and what hangs on each: apps, sessions at providers, apps that speak SAML."""
+    return [
+        {
+            **one,
+            "apps": _rows(connection, tables.app_session, parent=one["id"]),
+            "at_providers": _rows(connection, tables.upstream_session, session=one["id"]),
+            "saml_apps": _rows(connection, tables.saml_issued, session=one["id"]),
+        }
+        for one in _rows(connection, tables.session, person=person)
+    ]
+
+
+def _sign_ins_at_clients(connection: Connection, person: str) -> list[dict[str, Any]]:
+    return [
+        {**one, "tokens": _rows(connection, tables.oauth_token, authorization=one["id"])}
+        for one in _rows(connection, tables.oauth_authorization, person=person)
+    ]
 
 
 def _rows(connection: Connection, table: Table, **where: str) -> list[dict[str, Any]]:

@@ -181,8 +181,9 @@ def _invite(entry: Entry, deps: AdminDeps, person: str, by: str, provider: str) 
 def import_people(body: Import, request: Request, deps: Deps, actor: Actor) -> dict[str, Any]:
     """Import a CSV file. One wrong line, and nothing is imported; every wrong line is named."""
     types = deps.authority.active().catalogue.attribute_types
+    parsed = directory.parse_people(body.csv, types)
     with deps.store.transaction(actor, body.reason) as tx:
-        report = directory.import_csv(tx, body.csv, dry_run=body.dry_run, attribute_types=types)
+        report = directory.import_rows(tx, parsed, dry_run=body.dry_run)
         guard_roles(request, deps, tx)
     return dict(msgspec.to_builtins(report))
 

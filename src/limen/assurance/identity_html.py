@@ -14,6 +14,7 @@ table { border-collapse: collapse; width: 100%; margin: 0.5rem 0 2rem; }
 caption { text-align: left; color: #555; padding: 0.25rem 0; }
 th, td { text-align: left; vertical-align: top; padding: 0.35rem 0.75rem 0.35rem 0;
   border-bottom: 1px solid #ddd; }
+.wide { overflow-x: auto; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 code { background: #f3f3f3; padding: 0 0.2em; }
 .high { color: #a40000; font-weight: 600; } .medium { color: #7a4b00; } .low { color: #3a5f3a; }
@@ -80,7 +81,8 @@ def _unknown(report: Report) -> str:
 def _table(heads: Iterable[str], lines: Iterable[tuple[str, ...]]) -> str:
     head = "".join(f'<th scope="col">{escape(one)}</th>' for one in heads)
     body = "".join(f"<tr>{''.join(line)}</tr>\n" for line in lines)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
+    return f'<div class="wide" tabindex="0">{table}</div>'
 
 
 def _text(text: str) -> str:

@@ -17,6 +17,7 @@ from limen.assurance.identity_facts import (
 )
 from limen.assurance.identity_moves import Move, read_moves
 from limen.core.ids import Instant
+from limen.core.roles import BREAK_GLASS, EMERGENCY
 from limen.store import tables as t
 
 PROVIDERS = ("oidc:", "saml:")
@@ -96,6 +97,8 @@ def _people(
     ]
     for row in connection.execute(_of(select(*columns), t.person.c.id, only)):
         groups, moved = given.get(row.id, nothing), moves.get(row.id)
+        if row.id == EMERGENCY and set(groups) == {BREAK_GLASS} and not factors.get(row.id):
+            continue  # nobody: who has the sealed credential, which no second factor may stand in the way of
         aal, resistant = proven.get(row.id, (None, None))
         yield PersonFacts(
             **row._mapping,

@@ -20,7 +20,7 @@ from limen.cli.output import (
     print_rows,
     render_instant,
 )
-from limen.core.errors import Refused
+from limen.core.errors import Invalid, Refused
 from limen.core.secret import Secret
 
 app = typer.Typer(no_args_is_help=True, help="Emergency access: seal, use, review.")
@@ -128,6 +128,11 @@ def review(
 ) -> None:
     """Show what was done under emergency access, and, with --text, say what it was for."""
     client = connect(state)
+    if use_id is None and text:
+        raise Invalid(
+            "ID: which use is reviewed is missing.",
+            remedy="`limen break-glass review` lists them: limen break-glass review ID --text …",
+        )
     if use_id is None:
         rows = [row for row in client.get("/v1/break-glass") if row["state"] == "to review"]
         print_rows(rows, COLUMNS, as_json=as_json, empty="There is nothing to review.")

@@ -58,6 +58,9 @@ def add(
         list[str] | None, typer.Option(help="Where codes may go; repeat for more.")
     ] = None,
     allow: Annotated[list[str] | None, typer.Option(help="group:NAME or user:NAME; repeat for more.")] = None,
+    device: Annotated[
+        bool, typer.Option("--device", help="It has no browser: people confirm a code elsewhere.")
+    ] = False,
     auth: Annotated[str, typer.Option(help="none, secret or private_key_jwt.")] = "none",
     jwks_uri: Annotated[str | None, typer.Option(help="Where it publishes its keys.")] = None,
     jwks: Annotated[str | None, typer.Option(help="Its keys, a .json file of the bundle.")] = None,
@@ -81,13 +84,14 @@ def add(
     from limen.cli.start import edit_bundle
     from limen.engine.protect import add_client
 
-    if not redirect_uri and audience is None and saml_metadata is None:
+    if not (redirect_uri or device) and audience is None and saml_metadata is None:
         raise Invalid(
-            "client add: say --redirect-uri, --saml-metadata, or --audience for an API.",
+            "client add: say --redirect-uri, --device, --saml-metadata, or --audience for an API.",
             remedy="`limen client add grafana --redirect-uri https://grafana.example/login/generic_oauth`.",
         )
     oidc = {
         "redirect_uris": redirect_uri,
+        "grants": _grants(codes=bool(redirect_uri)) if device else None,
         "post_logout_redirect_uris": post_logout_redirect_uri,
         "auth": auth if auth != "none" else None,
         "secret": name if auth == "secret" else None,
@@ -97,7 +101,7 @@ def add(
         "frontchannel_logout_uri": frontchannel_logout_uri,
     }
     said: dict[str, Any] = {"title": title, "url": url, "owner": owner, "audience": audience}
-    said["oidc"] = {key: value for key, value in oidc.items() if value} if redirect_uri else None
+    said["oidc"] = {key: value for key, value in oidc.items() if value} if redirect_uri or device else None
     said["saml"] = {"metadata": f"{name}.xml"} if saml_metadata is not None else None
     kept = {key: value for key, value in said.items() if value}
     more = {} if saml_metadata is None else {f"{name}.xml": _read(saml_metadata)}
@@ -113,6 +117,11 @@ def add(
         out.print(f"What it must be told: `limen client show {name}`.", markup=False)
     if not allow:
         out.print("Nobody may sign in yet: add --allow, or write a policy.", markup=False)
+
+
+def _grants(*, codes: bool) -> list[str]:
+    """Return the grants of a client that has the device flow, beside codes or alone."""
+    return [*(["authorization_code"] if codes else []), "device_code", "refresh_token"]
 
 
 @app.command("list")

@@ -29,8 +29,8 @@ INSTANT_MIN = 1e9  # greater floats in listings are instants: since 2001
 _C1 = re.compile("[\x7f-\x9f]")
 WIDTH_MAX = 10_000  # columns of a listing that goes to a pipe or a file: nothing is folded
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, emoji=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def connect(state: Path | None) -> "AdminClient":
@@ -74,7 +74,7 @@ def print_rows(
         table.add_column(heading, overflow="fold", no_wrap=heading in (next(iter(columns)), "ID"))
     for row in rows:
         table.add_row(*(Text(render_cell(row.get(key))) for key in columns.values()))
-    pipe = Console(file=out.file, width=WIDTH_MAX, highlight=False, soft_wrap=True)
+    pipe = Console(file=out.file, width=WIDTH_MAX, highlight=False, emoji=False, soft_wrap=True)
     (out if out.is_terminal else pipe).print(table)
 
 

@@ -152,12 +152,16 @@ def _render(request: Request, error: LimenError, status: int | None = None) -> R
         return answers.json_answer(caller, body, status)
     auth_url = caller.parts.desk.auth_origin
     home = {"url": f"{auth_url}/", "label": "Go to my apps", "method": "get"}
+    other = {"url": f"{auth_url}/login", "label": "Sign in another way", "method": "get"}
+    gone = [other] if error.code == "UPSTREAM_UNAVAILABLE" else []
+    title, _, more = error.message.partition(". ")  # one sentence is a heading; the rest is not
     return answers.message(
         caller,
-        error.message.rstrip("."),
+        title.rstrip("."),
+        *([more] if more else []),
         error.remedy or "Try again.",
         status=status,
-        actions=[] if status == 503 else [home],
+        actions=gone if status == 503 else [home],
         door="closed" if status == 503 else "ajar",
         auth_url=auth_url if "limen.app" in request.scope else "",
     )

@@ -158,7 +158,7 @@ def device_answer(caller: FormCaller, user_code: Text = "", answer: Text = "") -
         return refused
     if not caller.parts.connect.answer_device(session, user_code, approve=approve):
         return _ask_code(caller, "No program waits under this code any more.", 404)
-    said = "The program is signed in. Go back to its terminal." if approve else "The program stays out."
+    said = "It is signed in. Go back to it." if approve else "It stays out."
     return answers.message(caller, "Done", said, door="open" if approve else "closed")
 
 
@@ -181,8 +181,8 @@ def _ask_code(caller: Caller, error: str = "", status: int = 200) -> Response:
         caller,
         "connect.html",
         status=status,
-        title="Sign in a program",
-        sentences=("Type the code that limen login shows.",),
+        title="Sign in a device",
+        sentences=("Type the code that the device, or limen login, shows.",),
         step="code",
         action="/device",
         error=error,
@@ -206,7 +206,7 @@ def _consent(caller: Caller, typed: str) -> Response:
             "and wants to open services in your name."
             if ours
             else f"A device at the address {found.ip} wants to be signed in to {found.client} in your name.",
-            f"Its terminal must show {connect.render_user_code(found.user_code)}. "
+            f"{'Its terminal' if ours else 'It'} must show {connect.render_user_code(found.user_code)}. "
             "If somebody sent you this code, say no.",
         ),
         action="/device/answer",

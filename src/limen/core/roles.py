@@ -21,6 +21,8 @@ ROLE_GROUPS: Mapping[str, str] = {
 }
 """Groups of the roles, and their titles."""
 
+EMERGENCY = "break-glass"
+"""The person who is whoever has the sealed credential."""
 BREAK_GLASS_METHOD = "break-glass"
 """How a session says that it came from the sealed credential: in `context.session.methods`."""
 

@@ -14,7 +14,7 @@ from prometheus_client import Gauge
 from limen import __version__
 from limen.administrator.active import load_bundle
 from limen.administrator.authority import Authority
-from limen.administrator.change_events import apply_noted
+from limen.administrator.change_events import Heard, apply_heard
 from limen.administrator.ldap_sync import LdapSync
 from limen.administrator.partners import Partners
 from limen.administrator.policies import HOST_OPERATOR, PolicyAdministrator
@@ -211,12 +211,8 @@ class Control:
 
     def _follow(self, changes: tuple[Change, ...]) -> None:
         self._committed_at = self._clock.now()
-        noted: list[EventRecord] = []
-
-        def apply(replica: Replica) -> None:
-            noted.extend(apply_noted(replica, changes, epoch=self._store.epoch, node=NODE))
-
-        self._authority.update(apply)
+        heard: list[Heard] = []
+        self._authority.update(lambda replica: heard.append(apply_heard(replica, changes)))
         self._head.set(changes[-1].seq)
         if self._clients is not None:
             self._clients.hear(changes)
@@ -227,6 +223,7 @@ class Control:
             self._configure_journal()
             if self._loop is not None:  # providers that it has no more end their sessions
                 self._loop.call_soon_threadsafe(self._end_soon, self._parts.upstream_logout.sweep)
+        noted = heard[0].events(epoch=self._store.epoch, node=NODE)
         for first in range(0, len(noted), NOTED_AT_ONCE):
             self._journal.append_many(noted[first : first + NOTED_AT_ONCE])
 

@@ -13,7 +13,7 @@ from limen.services.logs import configure_logs
 from limen.services.state import DEFAULT_FOLDER
 from limen.services.system import System, SystemOptions
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
 class UpOptions(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ import msgspec
 from sqlalchemy import Connection, insert, select, update
 
 from limen.core.ids import Instant
-from limen.store.tables import break_glass
+from limen.store.identity_tables import break_glass
 
 
 class BreakGlass(msgspec.Struct, frozen=True):

@@ -10,7 +10,8 @@ from limen.store.person_care import forget_care
 from limen.store.ports import Writing
 from limen.store.recoveries import forget_recoveries
 from limen.store.scim import forget_targets
-from limen.store.tables import complaint, enrolment_link, logout_notice, session, sign_in, source_account
+from limen.store.identity_tables import logout_notice, source_account
+from limen.store.tables import complaint, enrolment_link, session, sign_in
 
 
 def forget_person(tx: Writing, username: str) -> None:

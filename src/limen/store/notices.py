@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from limen.core.ids import Instant
-from limen.store.tables import notice
+from limen.store.identity_tables import notice
 
 ERROR_MAX = 300  # characters of the reason that is kept
 

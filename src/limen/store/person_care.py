@@ -7,7 +7,8 @@ from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from limen.core.entities import Kind, Status
 from limen.core.ids import Instant
-from limen.store.tables import person, person_care
+from limen.store.identity_tables import person_care
+from limen.store.tables import person
 
 
 class Care(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
 from limen.core.ids import Instant
-from limen.store.tables import recovered, recovery
+from limen.store.identity_tables import recovered, recovery
 
 
 class StoredRecovery(msgspec.Struct, frozen=True):

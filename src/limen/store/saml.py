@@ -10,7 +10,8 @@ from limen.core.secret import Secret
 from limen.store.ports import Writing
 from limen.store.sealing import Sealer
 from limen.store.signing_keys import key_context
-from limen.store.tables import saml_issued, signing_key
+from limen.store.identity_tables import saml_issued
+from limen.store.tables import signing_key
 
 USE = "saml"
 ALGORITHM = "RS256"

@@ -18,7 +18,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, insert, insp
 from limen import __version__
 from limen.core.errors import Invalid, Refused
 from limen.store import feed
-from limen.store.tables import metadata
+from limen.store.identity_tables import every_table as metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, fun
 from limen.core.ids import Instant
 from limen.store.directory.people import chunks
 from limen.store.ports import Writing
-from limen.store.tables import scim_member, scim_resource, scim_value
+from limen.store.identity_tables import scim_member, scim_resource, scim_value
 
 USER, GROUP = "User", "Group"
 VALUE_LENGTH_MAX = 255  # characters of what is indexed; what is longer is found by reading all

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, sele
 
 from limen.store.directory.people import chunks
 from limen.store.ports import Writing
-from limen.store.tables import scim_member, scim_resource
+from limen.store.identity_tables import scim_member, scim_resource
 
 
 class Link(msgspec.Struct, frozen=True):

@@ -85,7 +85,11 @@ class ClientLeash:
         now = self._issuing.desk.clock.now()
         with self._issuing.desk.ledger.store.read() as connection:
             found = rows.list_bereft(connection, now, now - UNREDEEMED_S)
-        return self._issuing.end_all(found, actor="limen", why="the session is over")
+        # The device flow never leaves one without tokens: only a code can have been left unused.
+        over = [one for one in found if one.redeemed_at is not None]
+        unused = [one for one in found if one.redeemed_at is None]
+        ended = self._issuing.end_all(over, actor="limen", why="the session is over")
+        return ended + self._issuing.end_all(unused, actor="limen", why="its code was not redeemed")
 
     # --- law V2 ------------------------------------------------------------------------------------
 

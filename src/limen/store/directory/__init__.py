@@ -3,8 +3,8 @@
 Every function that writes takes a transaction and records the new projections of what it touched.
 """
 
-from limen.store.directory.csv_import import import_csv
-from limen.store.directory.csv_rows import ImportReport, RowError
+from limen.store.directory.csv_import import import_csv, import_rows
+from limen.store.directory.csv_rows import ImportReport, RowError, parse_people
 from limen.store.directory.groups import (
     Group,
     add_member,
@@ -47,11 +47,13 @@ __all__ = [
     "get_group",
     "get_person",
     "import_csv",
+    "import_rows",
     "list_groups",
     "list_members",
     "list_people",
     "nest",
     "note_signed_in",
+    "parse_people",
     "remove_member",
     "sync_memberships",
     "unnest",

@@ -55,7 +55,14 @@ def import_csv(
         dry_run: only say what would happen.
         attribute_types: what the bundle lets a person have, name to Cedar type.
     """
-    rows, errors = parse_people(text, attribute_types)
+    return import_rows(tx, parse_people(text, attribute_types), dry_run=dry_run)
+
+
+def import_rows(
+    tx: Writing, parsed: tuple[Sequence[PersonRow], Sequence[RowError]], *, dry_run: bool = False
+) -> ImportReport:
+    """Import what `parse_people` has read, as `import_csv` does: other writers need not wait for the reading."""
+    rows, errors = parsed
     known = load_people(tx.connection, [row.username for row in rows])
     plan = _plan(rows, known)
     groups = missing_groups(tx.connection, {name for row in rows for name in row.groups})

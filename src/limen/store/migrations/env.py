@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from limen.store.tables import metadata
+from limen.store.identity_tables import every_table
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
+    target_metadata=every_table,
     render_as_batch=True,
     # The connection is in a transaction already, and SQLite's DDL obeys it.
     transactional_ddl=True,
