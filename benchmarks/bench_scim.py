@@ -19,7 +19,7 @@ from sqlalchemy import insert
 from limen.administrator.scim_people import values_of
 from limen.administrator.scim_wire import encode
 from limen.core.entities import Kind
-from limen.store import tables
+from limen.store import identity_tables, tables
 from limen.store.directory.people import person_row
 from limen.store.scim import ScimResource
 
@@ -74,8 +74,8 @@ def fill(world: ScimWorld) -> list[str]:
             of_values += [{"resource": id_, "name": key, "value": text} for key, text in values_of(document)]
         for table, listed in (
             (tables.person, of_people),
-            (tables.scim_resource, of_rows),
-            (tables.scim_value, of_values),
+            (identity_tables.scim_resource, of_rows),
+            (identity_tables.scim_value, of_values),
         ):
             tx.connection.execute(insert(table), listed)
     return list(documents)

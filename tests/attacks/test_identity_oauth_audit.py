@@ -1,4 +1,4 @@
-"""Attacks on what the authorization server gives: tokens that outlast their reason, work that strangers make."""
+"""Attacks on what the authorization server gives: tokens that outlast their reason, work of strangers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +16,7 @@ from limen.store import directory
 from limen.store.tables import spent
 
 TOKEN = f"{AUTH}/oauth2/token"
+DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 LEFT_S = 60.0
 
 
@@ -51,7 +52,7 @@ def test_a_device_token_does_not_outlive_it_either(world: OauthWorld) -> None:
     browser.submit(page, {"answer": "allow"})
     world.clock.advance(6)
     form = {
-        "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
+        "grant_type": DEVICE,
         "device_code": begun["device_code"],
         "client_id": "app",
     }
@@ -70,7 +71,7 @@ def test_a_stranger_who_only_shows_keys_has_nothing_stored(world: OauthWorld) ->
     for form in (
         {"grant_type": "authorization_code", "code": "guess", "client_id": "app"},
         {"grant_type": "refresh_token", "refresh_token": "guess", "client_id": "app"},
-        {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": "x", "client_id": "app"},
+        {"grant_type": DEVICE, "device_code": "x", "client_id": "app"},
     ):
         answer = world.token(form, dpop=dpop_proof(world, key, "POST", TOKEN))
         assert answer.status_code == 400

@@ -1,5 +1,6 @@
 """Attacks by a provider itself: it speaks for people and addresses that are not its own."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,11 +84,7 @@ def test_an_account_that_is_unlinked_takes_what_it_gave_with_it(rig: UpstreamWor
     browser = rig.world.browser()
     browser.sign_in("ada")
     page = browser.get("/account/providers")
-    sent = browser.post(
-        "/account/providers/link", {"csrf": browser.form(page)["csrf"], "provider": "corp"}
-    )
-    import re
-
+    sent = browser.post("/account/providers/link", {"csrf": browser.form(page)["csrf"], "provider": "corp"})
     found = re.search(r'url=(https://[^"]+)"', sent.text)
     assert found, sent.text
     browser.get(rig.corp.authorize(found.group(1).replace("&amp;", "&")))
@@ -99,3 +96,14 @@ def test_an_account_that_is_unlinked_takes_what_it_gave_with_it(rig: UpstreamWor
     assert browser.post("/account/providers/unlink", form).status_code == 303
     ada = rig.person("ada")
     assert ada is not None and ada.groups == ()
+
+
+ENDPOINTS = ("token_endpoint", "jwks_uri", "userinfo_endpoint")
+HERE = ("http://127.0.0.1:9901", "https://localhost:9901", "https://[::1]:9901", "https://127.1", "https://[")
+
+
+def test_a_provider_elsewhere_sends_limen_to_no_port_of_its_own_machine(rig: UpstreamWorld) -> None:
+    for name, host in ((name, host) for name in ENDPOINTS for host in HERE):
+        rig.partner.metadata = {name: f"{host}/quitquitquit"}
+        rig.world.clock.advance(60)
+        assert rig.world.browser().get("/oidc/partner/start").status_code == 503, (name, host)

@@ -40,7 +40,7 @@ def person(rig: PeopleRig, name: str) -> dict[str, Any]:
 
 
 def sweep(rig: PeopleRig) -> None:
-    rig.control._partners.sweep()
+    rig.control._identity._partners.sweep()
 
 
 def events(rig: PeopleRig, kind: str, name: str) -> list[dict[str, Any]]:

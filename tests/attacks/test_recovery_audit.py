@@ -12,6 +12,8 @@ from limen.administrator.recovery_approval import Approvals
 from limen.core.entities import Status
 from limen.core.errors import Refused
 from limen.core.ids import EntityRef
+from limen.services import notices
+from limen.services.notice_senders import Outgoing
 from limen.store import directory, grants, recoveries, workloads
 
 
@@ -91,6 +93,28 @@ def test_trust_is_given_back_to_others_when_somebody_has_gone_meanwhile(world: R
     assert world.signals("hugo") == ()
     with world.store.read() as connection:
         assert recoveries.list_recovered(connection) == ()
+
+
+def test_a_notice_that_cannot_be_written_keeps_no_other_waiting(
+    world: RecoveryWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    class Taker:
+        def send(self, notice: Outgoing) -> None:
+            if notice.told.username == "ada":
+                raise ValueError("a header with a line break")
+            sent.append(notice.told.username)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(notices, "SmtpSender", lambda config, secret: Taker())
+    for name in ("ada", "hugo"):
+        with world.parts.desk.ledger.entry("test", "a test") as entry:
+            world.parts.desk.notices.queue(entry, name, "test")
+    world.pump.send_due()
+    assert sent == ["hugo"]
+    assert world.queued() == [] and "notice.undelivered" in world.kinds()
 
 
 # --- words -------------------------------------------------------------------------------------------

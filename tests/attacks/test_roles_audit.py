@@ -4,18 +4,28 @@ Hana has every part of the administration but `roles`; she must not become, own,
 """
 
 from collections.abc import Iterator
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from people_rig import PeopleRig
+
+from limen.administrator.upstream_groups import withdraw_groups
+from limen.core.tokens import mint_token
+from limen.store import directory, machines
+from limen.store.machines import MachineSession
 
 WHY = "attack"
 ROLE_PART = 'Route::"limen/roles"'
 PARTS = ("people", "groups", "grants", "sessions", "workloads", "sources", "recovery", "streams")
 LISTED = ", ".join(f'Route::"limen/{part}"' for part in PARTS)
 MORE = f"""
-@id("hr") permit(principal in Group::"hr", action, resource in App::"limen") when {{ resource in [{LISTED}] }};
+@id("hr") permit(principal in Group::"hr", action, resource in App::"limen")
+when {{ resource in [{LISTED}] }};
+@id("ppl") permit(principal in Group::"ppl", action, resource == Route::"limen/people");
+@id("keyed") permit(principal == Workload::"keyed", action, resource in App::"limen");
+@id("no-secrets") forbid(principal is Workload, action, resource in App::"limen")
+when {{ context has session && context.session.methods.contains("secret") }};
 @id("it") permit(principal in Group::"it", action, resource in App::"limen");
 @id("named") permit(principal == Workload::"deployer", action, resource in App::"limen");
 @id("owned") permit(principal is Workload, action, resource in App::"limen")
@@ -28,6 +38,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PeopleRig]:
     made = PeopleRig(tmp_path_factory.mktemp("audit"), MORE)
     made.add("hana", "hr")
     made.add("ivan", "it")
+    made.add("hugh", "ppl")
+    made.add("nora")
     files = dict(made.host.get("/v1/policy").json()["files"])
     files["limen.yaml"] += "scim:\n  okta: {}\n"
     applied = made.host.post("/v1/policy/apply", json={"files": files, "reason": WHY})
@@ -108,6 +120,25 @@ def test_what_a_workload_with_a_role_has_is_not_taken_by_who_gives_none(rig: Peo
     assert rig.caller("root").call("DELETE", f"/v1/workload-tokens/{token['id']}").status_code == 204
 
 
+@pytest.mark.parametrize(("method", "status"), [("key", 200), ("secret", 403)])
+def test_what_a_machine_proved_itself_by_is_read_by_policies_here_too(
+    rig: PeopleRig, method: str, status: int
+) -> None:
+    if rig.host.get("/v1/workloads/keyed").status_code == 404:
+        rig.host.post("/v1/workloads", json={"id": "keyed", "owner": "root", "reason": WHY})
+    with rig.parts.desk.ledger.entry("test", "a token") as entry:
+        now = entry.tx.now
+        token, hashed = mint_token(rig.parts.desk.key, entry.tx.next_seq())
+        row = MachineSession(
+            token_hash=hashed, workload="keyed", methods=(method,), apps=("limen",), jkt="", x5t="",
+            started_at=now, expires_at=now + 60, about="", ip="203.0.113.9",
+        )  # fmt: skip
+        machines.add_session(entry.tx, row)
+    answer = rig.http.get("/api/v1/people", headers={"authorization": f"Bearer {token.reveal()}"})
+    assert answer.status_code == status, answer.text
+    assert "limen login" not in answer.text, "no machine is told to sign in"
+
+
 # --- recovery ----------------------------------------------------------------------------------------
 
 
@@ -138,6 +169,64 @@ def test_nobody_invites_themselves(rig: PeopleRig) -> None:
     """A stolen token of `limen login` would make a way in that stays."""
     answer = rig.caller("root").post("/v1/people/root/invitation", {"reason": WHY})
     assert (answer.status_code, answer.json()["code"]) == (403, "OWN_RECOVERY"), answer.text
+
+
+def test_another_way_in_for_whoever_has_one_is_recovery_too(rig: PeopleRig) -> None:
+    """Who may look after people is told an invitation's link; that must be no way into their accounts."""
+    hugh = rig.caller("hugh")
+    again = hugh.post("/v1/people/nora/invitation", {"reason": WHY})
+    assert again.status_code == 200, "who was never here is invited as often as it takes"
+    with rig.control._store.transaction("test", "signed in at a provider") as tx:
+        directory.note_signed_in(tx.connection, "nora", tx.now)
+    refused(hugh.post("/v1/people/nora/invitation", {"reason": WHY}), by='Route::"limen/recovery"')
+    assert rig.caller("hana").post("/v1/people/nora/invitation", {"reason": WHY}).status_code == 200
+
+
+# --- providers that are gone -------------------------------------------------------------------------
+
+
+def test_a_provider_that_is_gone_keeps_nobodys_groups_for_the_last_administrator(rig: PeopleRig) -> None:
+    store = rig.control._store
+    for name in ("aida", "zack"):
+        rig.add(name)
+    rig.add("last")
+    with store.transaction("test", "a provider gave these") as tx:
+        directory.create_group(tx, "eng")
+        directory.sync_memberships(tx, "last", "oidc:gone", ("it", "eng"))
+        for name in ("aida", "zack"):
+            directory.sync_memberships(tx, name, "oidc:gone", ("eng",))
+    others = ("ivan", "irene", "root")
+    for name in others:
+        rig.host.patch(f"/v1/people/{name}", json={"status": "suspended"})
+    try:
+        withdraw_groups(rig.parts.desk.ledger, rig.parts.desk.catalogue())
+        for name in ("aida", "zack"):
+            assert rig.host.get(f"/v1/people/{name}").json()["groups"] == [], name
+        assert rig.host.get("/v1/people/last").json()["groups"] == ["eng", "it"], "nobody else administers"
+    finally:
+        for name in others:
+            rig.host.patch(f"/v1/people/{name}", json={"status": "active"})
+    withdraw_groups(rig.parts.desk.ledger, rig.parts.desk.catalogue())
+    assert rig.host.get("/v1/people/last").json()["groups"] == []
+
+
+# --- imports -----------------------------------------------------------------------------------------
+
+
+def test_an_import_leaves_nobody_from_outside_without_terms(rig: PeopleRig) -> None:
+    for csv in (
+        "username,kind\npia,partner\n",
+        "username,kind,expires\npia,contractor,2999-01-01\n",
+        "username,kind\neve,partner\n",
+    ):
+        report = rig.host.post("/v1/people/import", json={"csv": csv}).json()
+        assert (report["applied"], len(report["errors"])) == (False, 1), report
+    assert rig.host.get("/v1/people/pia").status_code == 404
+    assert rig.host.get("/v1/people/eve").json()["kind"] == "employee"
+    ends = datetime.fromtimestamp(rig.clock.now() + 86_400, UTC).isoformat()
+    fine = f"username,kind,sponsor,expires\npia,partner,eve,{ends}\n"
+    assert rig.host.post("/v1/people/import", json={"csv": fine}).json()["applied"]
+    assert rig.host.get("/v1/people/pia").json()["sponsor"] == "eve"
 
 
 # --- journals ----------------------------------------------------------------------------------------

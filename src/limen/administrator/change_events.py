@@ -32,7 +32,7 @@ class Heard(NamedTuple):
     policies: tuple[frozenset[str], frozenset[str]]  # before and after
 
     def events(self, *, epoch: str, node: str) -> list[EventRecord]:
-        """Return the events of the changes that are noted. An import has thousands: not to be under a lock."""
+        """Return the events of the changes that are noted. An import has thousands: not under a lock."""
         held, events = dict(self.held), []
         for change in self.changes:
             if change.kind in NOTED_KINDS:

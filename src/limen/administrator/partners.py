@@ -29,6 +29,7 @@ from limen.core.ids import Instant
 from limen.core.secret import Secret
 from limen.store import directory, person_care, sign_ins
 from limen.store.directory import Person
+from limen.store.directory.csv_import import WrongTerms
 from limen.store.directory.people import load_people
 from limen.store.person_care import Care
 from limen.store.sign_ins import EnrolmentLink
@@ -70,6 +71,26 @@ def demand_terms(
             "expires_at: the end is too far away.",
             remedy=f"At most {TERM_MAX_S / DAY_S:.0f} days; extend it when it is near: `limen user extend`.",
         )
+
+
+def terms_reader(connection: Connection, now: Instant) -> WrongTerms:
+    """Return what says, for an import, what is wrong with the terms of a row (law P1)."""
+    known: dict[tuple[Kind, str | None, Instant | None], str] = {}
+
+    def wrong(username: str, kind: Kind, sponsor: str | None, expires_at: Instant | None) -> str:
+        key = (kind, sponsor, expires_at)
+        if sponsor == username or key not in known:
+            try:
+                demand_terms(connection, username, kind=kind, sponsor=sponsor, expires_at=expires_at, now=now)
+                said = ""
+            except Invalid as refusal:
+                said = f"{refusal.message} {refusal.remedy}"
+            if sponsor == username:
+                return said
+            known[key] = said
+        return known[key]
+
+    return wrong
 
 
 def _demand_sponsor(connection: Connection, username: str, sponsor: str, now: Instant) -> None:

@@ -33,7 +33,7 @@ FRESH_S = 900  # how young a "fresh" sign-in is where nobody says (15 minutes)
 
 
 class Need(msgspec.Struct, frozen=True):
-    """What a session must achieve, by the table of `core.needs`, and how young the sign-in that achieves it must be.
+    """What a session must achieve (`core.needs`), and how young the sign-in that achieves it must be.
 
     Attributes:
         since: it must be later than this instant, whatever its age: somebody is asked once more.

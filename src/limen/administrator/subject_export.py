@@ -16,7 +16,7 @@ from limen.core.ids import EntityRef
 from limen.journal import stored
 from limen.journal.keys import Keys
 from limen.journal.records import decode_payload
-from limen.store import tables
+from limen.store import identity_tables, tables
 from limen.store.complaints import list_complaints
 from limen.store.database import Store
 from limen.store.directory import get_person
@@ -75,13 +75,13 @@ def export_directory(store: Store, person: str) -> dict[str, Any]:
             "sessions": _sessions(connection, person),
             "sign_ins": _rows(connection, tables.sign_in, person=person),
             "sign_ins_at_clients": _sign_ins_at_clients(connection, person),
-            "logouts_to_be_told": _rows(connection, tables.logout_notice, person=person),
+            "logouts_to_be_told": _rows(connection, identity_tables.logout_notice, person=person),
             "enrolment_links": _rows(connection, tables.enrolment_link, person=person),
-            "recoveries": _rows(connection, tables.recovery, person=person),
-            "recovered": _rows(connection, tables.recovered, person=person),
-            "end_of_time": _rows(connection, tables.person_care, person=person),
-            "emergency_access": _rows(connection, tables.break_glass, person=person),
-            "notices": _rows(connection, tables.notice, person=person),
+            "recoveries": _rows(connection, identity_tables.recovery, person=person),
+            "recovered": _rows(connection, identity_tables.recovered, person=person),
+            "end_of_time": _rows(connection, identity_tables.person_care, person=person),
+            "emergency_access": _rows(connection, identity_tables.break_glass, person=person),
+            "notices": _rows(connection, identity_tables.notice, person=person),
             "grants": _grants(connection, person),
             "workloads": _rows(connection, tables.workload, owner=person),
             "complaints": [msgspec.to_builtins(one) for one in list_complaints(connection, person=person)],
@@ -122,10 +122,10 @@ def _named(names: tuple[str, ...]) -> re.Pattern[bytes]:
 
 def _elsewhere(connection: Connection, person: str) -> dict[str, Any]:
     """Return who the person is elsewhere, and what sources say of them."""
-    provisioned = _rows(connection, tables.scim_resource, target=person, kind=USER)
+    provisioned = _rows(connection, identity_tables.scim_resource, target=person, kind=USER)
     return {
         "identities_elsewhere": _rows(connection, tables.external_identity, person=person),
-        "directories": _rows(connection, tables.source_account, person=person),
+        "directories": _rows(connection, identity_tables.source_account, person=person),
         "provisioned": [{**one, "document": msgspec.json.decode(one["document"])} for one in provisioned],
     }
 
@@ -137,7 +137,7 @@ def _sessions(connection: Connection, person: str) -> list[dict[str, Any]]:
             **one,
             "apps": _rows(connection, tables.app_session, parent=one["id"]),
             "at_providers": _rows(connection, tables.upstream_session, session=one["id"]),
-            "saml_apps": _rows(connection, tables.saml_issued, session=one["id"]),
+            "saml_apps": _rows(connection, identity_tables.saml_issued, session=one["id"]),
         }
         for one in _rows(connection, tables.session, person=person)
     ]
@@ -145,8 +145,8 @@ def _sessions(connection: Connection, person: str) -> list[dict[str, Any]]:
 
 def _sign_ins_at_clients(connection: Connection, person: str) -> list[dict[str, Any]]:
     return [
-        {**one, "tokens": _rows(connection, tables.oauth_token, authorization=one["id"])}
-        for one in _rows(connection, tables.oauth_authorization, person=person)
+        {**one, "tokens": _rows(connection, identity_tables.oauth_token, authorization=one["id"])}
+        for one in _rows(connection, identity_tables.oauth_authorization, person=person)
     ]
 
 

@@ -5,11 +5,12 @@ groups come from another source, and until it has listed this person they are un
 the provider, and the engine denies (law U4).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from limen.administrator.ledger import Entry, Ledger
 from limen.administrator.upstream_names import map_groups
 from limen.core.catalogue import Catalogue
+from limen.core.errors import Refused
 from limen.core.identity_config import SourceRules
 from limen.information.identity.upstream_identity import UpstreamIdentity
 from limen.store import directory, identities
@@ -65,16 +66,26 @@ def withdraw_groups(ledger: Ledger, catalogue: Catalogue) -> int:
     """Take back what providers gave that the bundle does not have any more; return from how many people.
 
     Their people may still come in another way. A provider that comes back gives it again at the next sign-in.
+    The last administrator keeps what makes them one, until there is another: nobody else keeps anything.
     """
     known = rules_of(catalogue)
     with ledger.store.read() as connection:
         gone = [(who, source) for who, source in identities.list_given(connection) if source not in known]
-    for start in range(0, len(gone), BATCH):
+    return sum(_withdraw(ledger, gone[start : start + BATCH]) for start in range(0, len(gone), BATCH))
+
+
+def _withdraw(ledger: Ledger, batch: Sequence[tuple[str, str]]) -> int:
+    """Take a batch back in one transaction; one that may not be, one by one. Return from how many."""
+    try:
         with ledger.entry("limen", "its provider is not configured any more") as entry:
-            for person, source in gone[start : start + BATCH]:
+            for person, source in batch:
                 directory.sync_memberships(entry.tx, person, source, ())
                 entry.note("identity.groups_withdrawn", target=person, source=source)
-    return len(gone)
+        return len(batch)
+    except Refused:
+        if len(batch) == 1:
+            return 0
+    return sum(_withdraw(ledger, (one,)) for one in batch)
 
 
 def rules_of(catalogue: Catalogue) -> dict[str, SourceRules]:

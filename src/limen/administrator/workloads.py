@@ -15,9 +15,10 @@ from typing import Any
 
 import msgspec
 
+from limen.administrator.access_tokens import ACCESS_PREFIX, find_access
 from limen.administrator.ledger import Entry, Ledger
-from limen.core.catalogue import ADMIN_APP
 from limen.core.clock import Clock
+from limen.core.decision import SessionFacts
 from limen.core.entities import Status
 from limen.core.errors import Invalid, LimenError, Refused, Unavailable
 from limen.core.identity_config import MachineConfig
@@ -28,9 +29,6 @@ from limen.information.identity.throttle import ADDRESS, Wait, address_network, 
 from limen.store import machines, workloads
 from limen.store.database import Transaction
 from limen.store.workloads import Workload, WorkloadToken
-
-ACCESS_PREFIX = "l1."
-"""How access tokens of sessions begin (`core.tokens`)."""
 
 USE_NOTED_EVERY_S = 60.0  # a use is no change; one write a minute says enough
 NETWORKS_MAX = 4_096  # networks whose failures are counted at once; the oldest is forgotten
@@ -197,7 +195,11 @@ class Workloads:
     # --- a token in use ----------------------------------------------------------------------------
 
     def authenticate(self, text: str, ip: str) -> EntityRef:
-        """Return the workload that a token proves. Whether it may do anything, the engine decides.
+        """Return the workload that a token proves, as `identify`."""
+        return self.identify(text, ip)[0]
+
+    def identify(self, text: str, ip: str) -> tuple[EntityRef, SessionFacts | None]:
+        """Return the workload that a token proves, and its session. What it may do, the engine decides.
 
         Args:
             text: a token that was made for the admin API, or an access token of the token endpoint.
@@ -224,27 +226,15 @@ class Workloads:
             raise self._refused(ip, over)
         if found.used_at is None or now - found.used_at >= USE_NOTED_EVERY_S:
             self._note_use(found, now)
-        return EntityRef("Workload", found.workload)
+        return EntityRef("Workload", found.workload), None
 
-    def _by_access(self, text: str, ip: str) -> EntityRef:
-        """Return the workload whose session an access token is of. Bound ones are for gateways alone."""
+    def _by_access(self, text: str, ip: str) -> tuple[EntityRef, SessionFacts]:
         try:
             hashed = verify_token(self._key, text).hash
-        except Invalid as wrong:
+            with self._ledger.store.read() as connection:
+                return find_access(connection, hashed, self._clock.now())
+        except (Invalid, Refused) as wrong:
             raise self._refused(ip, wrong) from None
-        with self._ledger.store.read() as connection:
-            found = machines.find_session(connection, hashed)
-        if found is None or self._clock.now() >= found.expires_at:
-            over = Refused("This token is over.", remedy="Get another one.", code="TOKEN_EXPIRED")
-            raise self._refused(ip, over)
-        if found.jkt or found.x5t or (found.apps and ADMIN_APP not in found.apps):
-            unfit = Refused(
-                "This token is bound to a key, or is for something else than the administration.",
-                remedy=f"Get one with `audience={ADMIN_APP}`, without a DPoP proof.",
-                code="TOKEN_UNFIT",
-            )
-            raise self._refused(ip, unfit)
-        return EntityRef("Workload", found.workload)
 
     def _refused(self, ip: str, why: LimenError) -> TokenRefused:
         wait_s = self._failures.charge(ip)

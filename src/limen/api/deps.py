@@ -94,7 +94,7 @@ class AdminDeps:
 class Caller(msgspec.Struct, frozen=True):
     """Who calls: what the engine decides about, what the journal calls it, and where it is.
 
-    `session` is what a person has proven; programs have none.
+    `session` is what a person has proven, or a machine at the token endpoint; other programs have none.
     """
 
     subject: EntityRef
@@ -221,7 +221,7 @@ def _denial(deps: AdminDeps, caller: Caller, answer: Answer, why: str) -> Denied
     said = f"{why}{caller.subject} may not {asked.action} {asked.resource}: {code} (decision {asked.id})."
     cures = CURES.get(caller.subject.type, {})
     remedy, need = cures.get(code, "").format(caller.subject.id), ""
-    if not remedy and caller.session is not None:
+    if not remedy and caller.session is not None and caller.subject.type == "User":
         explanation = deps.authority.explain(answer)
         for remedies in (explanation.remedies, *explanation.alternatives):
             if need := cured_by_sign_in(one.id for one in remedies):

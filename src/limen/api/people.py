@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from limen.administrator.ledger import Entry
 from limen.administrator.links import ENROL, new_link, send_link
 from limen.administrator.links import make_link as make_enrolment_link
-from limen.administrator.partners import Partners, demand_changed_terms, demand_terms
+from limen.administrator.partners import Partners, demand_changed_terms, demand_terms, terms_reader
 from limen.administrator.session_life import SessionEvent
 from limen.api.body import Body, Why
 from limen.api.deps import Actor, AdminDeps, Deps, decided, demand_part, guard_roles
@@ -183,7 +183,8 @@ def import_people(body: Import, request: Request, deps: Deps, actor: Actor) -> d
     types = deps.authority.active().catalogue.attribute_types
     parsed = directory.parse_people(body.csv, types)
     with deps.store.transaction(actor, body.reason) as tx:
-        report = directory.import_rows(tx, parsed, dry_run=body.dry_run)
+        terms = terms_reader(tx.connection, tx.now)
+        report = directory.import_rows(tx, parsed, dry_run=body.dry_run, wrong_terms=terms)
         guard_roles(request, deps, tx)
     return dict(msgspec.to_builtins(report))
 

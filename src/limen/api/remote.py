@@ -93,13 +93,13 @@ class TokenGate:
             facts = session_facts(session.render_fact())
             return Caller(EntityRef("User", session.person), session.person, ip, facts)
         try:
-            workload = self._workloads.authenticate(token, ip)
+            workload, proven = self._workloads.identify(token, ip)
         except TokenRefused as refused:
             if token.startswith(SESSION_TOKEN) and not refused.wait_s:
                 refused.message = "This sign-in is over, or its token is none of `limen login`."
                 refused.remedy = "Log in again: `limen login`."
             raise
-        return Caller(workload, f"workload:{workload.id}", ip)
+        return Caller(workload, f"workload:{workload.id}", ip, proven)
 
 
 def _bearer(headers: Headers) -> str:

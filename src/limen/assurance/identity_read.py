@@ -18,6 +18,7 @@ from limen.assurance.identity_facts import (
 from limen.assurance.identity_moves import Move, read_moves
 from limen.core.ids import Instant
 from limen.core.roles import BREAK_GLASS, EMERGENCY
+from limen.store import identity_tables as it
 from limen.store import tables as t
 
 PROVIDERS = ("oidc:", "saml:")
@@ -168,10 +169,10 @@ def _proven(connection: Connection, only: Only) -> dict[str, tuple[int, bool]]:
 
 def _says(connection: Connection, only: Only) -> dict[str, list[Says]]:
     found: dict[str, list[Says]] = defaultdict(list)
-    for row in connection.execute(_of(select(t.source_account), t.source_account.c.person, only)):
+    for row in connection.execute(_of(select(it.source_account), it.source_account.c.person, only)):
         found[row.person].append(Says(row.source, row.says == "active", row.email))
-    users = select(t.scim_resource.c.client, t.scim_resource.c.target, t.scim_resource.c.document)
-    users = _of(users.where(t.scim_resource.c.kind == "User"), t.scim_resource.c.target, only)
+    users = select(it.scim_resource.c.client, it.scim_resource.c.target, it.scim_resource.c.document)
+    users = _of(users.where(it.scim_resource.c.kind == "User"), it.scim_resource.c.target, only)
     for row in connection.execute(users):
         found[row.target].append(_scim_says(f"scim:{row.client}", row.document))
     return found
@@ -213,7 +214,7 @@ def _listed(connection: Connection, key: Any, value: Any) -> dict[str, tuple[str
 
 def _workloads(connection: Connection) -> Iterable[WorkloadFacts]:
     used: dict[str, Instant] = {}
-    token, session = t.workload_token, t.workload_session
+    token, session = t.workload_token, it.workload_session
     for column, table in ((token.c.used_at, token), (session.c.started_at, session)):
         for name, at in connection.execute(
             select(table.c.workload, func.max(column)).group_by(table.c.workload)
@@ -239,11 +240,11 @@ def _secrets(connection: Connection, at: Instant) -> Iterable[SecretFacts]:
     for row in connection.execute(select(t.workload_token)):
         renew = f"Make another: `limen workload token {row.workload}`; then `limen workload revoke {row.id}`."
         yield SecretFacts("workload token", row.id, row.workload, row.created_at, renew, row.expires_at)
-    for row in connection.execute(select(t.workload_credential)):
+    for row in connection.execute(select(it.workload_credential)):
         renew = f"Give {row.workload} another, then take this one away: `limen workload show {row.workload}`."
         kind = f"workload {row.kind}"
         yield SecretFacts(kind, row.id, row.workload, row.created_at, renew, row.expires_at)
-    for row in connection.execute(select(t.scim_token)):
+    for row in connection.execute(select(it.scim_token)):
         renew = f"Make another: `limen scim token {row.client}`; give it to the client; revoke this one."
         yield SecretFacts("SCIM token", row.id, row.client, row.created_at, renew, row.expires_at)
     signing = select(t.signing_key).where(

@@ -70,7 +70,8 @@ PAGES: Mapping[str, Page] = {
             "passkey_url": "/login/passkey",
         },
     ),
-    # `need`, `title`, `sentence`, `add`: a row of `core.needs`; no `add`: nobody can have one. Posts `password` and/or `code` with `method`;
+    # `need`, `title`, `sentence`, `add`: a row of `core.needs`; without `add`, nobody can have it.
+    # Posts `password` and/or `code` with `method`;
     # `methods` is any collection of password, totp, passkey, recovery.
     "stepup.html": Page(
         required=("need", "sentence", "action", "methods"),

@@ -24,7 +24,7 @@ class AuthNeed(msgspec.Struct, frozen=True):
         title: heading of the page that asks for it.
         asked: what that page says.
         add: what a person without it is offered there.
-        acr: how a step-up challenge (RFC 9470) and a client (OIDC Core 3.1.2.1) call it; empty: they give an age.
+        acr: how a step-up challenge (RFC 9470) and a client (OIDC Core 3.1.2.1) call it; empty: by an age.
     """
 
     id: str
@@ -79,6 +79,6 @@ NEEDS: Mapping[str, AuthNeed] = {need.id: need for need in _TABLE}
 
 
 def cured_by_sign_in(ids: Iterable[str]) -> str:
-    """Return the one need that achieves all these remedies; empty where there are none, or others among them."""
+    """Return the one need that achieves all these remedies; empty for none, or with another among them."""
     asked = frozenset(ids)
     return next((need for need in NEEDS if need in asked), "") if asked <= NEEDS.keys() else ""

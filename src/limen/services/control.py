@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,9 @@ from limen import __version__
 from limen.administrator.active import load_bundle
 from limen.administrator.authority import Authority
 from limen.administrator.change_events import Heard, apply_heard
-from limen.administrator.ldap_sync import LdapSync
-from limen.administrator.partners import Partners
 from limen.administrator.policies import HOST_OPERATOR, PolicyAdministrator
-from limen.administrator.reassess_sessions import end_sessions, locked_out, sweep_sessions
 from limen.administrator.replica import Replica, session_facts
 from limen.administrator.touched import Books, LastAdmin
-from limen.api import scim_door
 from limen.api.admin import create_admin
 from limen.api.deps import AdminDeps
 from limen.api.peer import PeerProtocol
@@ -37,17 +33,15 @@ from limen.enforcement.check.assertion import AssertionSigner
 from limen.journal.checkpoints import load_node_signer
 from limen.journal.reader import JournalReader
 from limen.journal.writer import Journal
-from limen.services.client_care import ClientCare
 from limen.services.control_gateways import ControlGateways, GatewayCollector
+from limen.services.control_identity import IdentityCare
 from limen.services.control_journal import JournalCare
+from limen.services.control_status import describe_doors, describe_state, folder_differs
 from limen.services.feed import FeedServer
-from limen.services.notices import NoticePump
 from limen.services.serving import UnixServer, new_registry, run_service
-from limen.services.sources import SourceCare
 from limen.services.state import StateDir, read_bundle
 from limen.store.backfill import run_backfills
 from limen.store.configured import open_store
-from limen.store.grants import sweep_grants
 from limen.store.sealing import APP_SECRETS, CREDENTIALS, TOKENS, Sealer
 from limen.store.secrets import load_secret
 from limen.store.sessions import Session
@@ -93,9 +87,7 @@ class Control:
         self._options = options
         self._clock = SystemClock()
         self._committed_at = 0.0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._clients: ClientCare | None = None
-        self._ending: set[asyncio.Future[int]] = set()
+        self._identity: IdentityCare | None = None  # once the console stands
         self.registry = new_registry()
         self._head = Gauge(
             "limen_change_feed_head", "Position of the last committed change.", registry=self.registry
@@ -113,10 +105,10 @@ class Control:
         self._store.guard(LastAdmin(self._authority, self._books))
         self.console = create_console(self._console_deps())
         self._parts = self.console.state.parts
-        self._clients = ClientCare(self._parts.oauth)
-        self._parts.break_glass.alarmed = self._books.holders
-        self._partners = Partners(self._parts.desk)
-        self._feed = FeedServer(self._store, state.socket("feed"), on_seen=self._note_seen)
+        self._identity = IdentityCare(
+            self.console, alarmed=self._books.holders, secret=self._secret, registry=self.registry
+        )
+        self._feed = FeedServer(self._store, state.socket("feed"), on_seen=self._identity.note_seen)
         self._gateways = ControlGateways(
             state,
             self._feed,
@@ -139,43 +131,31 @@ class Control:
         )
         admin_deps = self._admin_deps()
         self.admin = create_admin(admin_deps)
-        gate = self.console.state.gate
-        gate.mount("/api", create_remote(admin_deps))
-        self._scim = scim_door.create_scim(self._parts.desk)
-        gate.mount(scim_door.PATH, self._scim)
+        self.console.state.gate.mount("/api", create_remote(admin_deps))
         self._servers = (
             UnixServer(self.console, state.socket("control")),
             UnixServer(self.admin, state.socket("admin"), protocol=PeerProtocol),
         )
-        desk = self._parts.desk
-        self._sources = SourceCare(LdapSync(desk.ledger, desk.sessions, desk.catalogue, self._secret))
-        self._notices = NoticePump(desk, self._secret, self.registry)
-        self._sending: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Serve."""
-        self._loop = asyncio.get_running_loop()
+        assert self._identity is not None
         await self._feed.start()
         for server in self._servers:
             await server.start()
         await self._gateways.start()
         await self._care.start()
-        if self._clients is not None:
-            self._clients.start()
-        self._sources.start()
-        self._sending = asyncio.create_task(self._notices.run(), name="notices")
-        self._sweeping = asyncio.create_task(self._sweep(), name="sweep")
+        self._identity.start()
+        self._sweeping = asyncio.create_task(self._sweep(self._identity), name="sweep")
         log.info("control.ready", version=__version__, head=self._replica.seq)
 
     async def stop(self) -> None:
         """Stop serving, and leave everything closed and synced."""
-        for task in (self._sweeping, self._sending):
-            if task is not None:
-                task.cancel()
-        if self._clients is not None:
-            await self._clients.stop()
-        await asyncio.to_thread(self._sources.stop)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        if self._identity is not None:
+            await self._identity.stop()
         await self._care.stop()
         for server in self._servers:
             await server.stop()
@@ -214,39 +194,17 @@ class Control:
         heard: list[Heard] = []
         self._authority.update(lambda replica: heard.append(apply_heard(replica, changes)))
         self._head.set(changes[-1].seq)
-        if self._clients is not None:
-            self._clients.hear(changes)
-        people = locked_out(changes, self._clock.now())
-        if people and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._lock_out, people)
+        if self._identity is not None:
+            self._identity.hear(changes)
         if any(change.kind == "bundle" for change in changes):
             self._configure_journal()
-            if self._loop is not None:  # providers that it has no more end their sessions
-                self._loop.call_soon_threadsafe(self._end_soon, self._parts.upstream_logout.sweep)
         noted = heard[0].events(epoch=self._store.epoch, node=NODE)
         for first in range(0, len(noted), NOTED_AT_ONCE):
             self._journal.append_many(noted[first : first + NOTED_AT_ONCE])
 
-    def _note_seen(self, seen: Mapping[str, float]) -> None:
-        self._parts.sessions.note_seen(self._parts.workload_life.note_used(seen))
-
     def _configure_journal(self) -> None:
         if self._replica.active is not None:
             self._journal.configure(self._replica.active.catalogue.journal)
-
-    def _lock_out(self, people: tuple[str, ...]) -> None:
-        """End the sessions of people who may not come in any more; the next sweep does what this misses."""
-        self._end_soon(lambda: end_sessions(self._parts.sessions, people, self._clock.now()))
-
-    def _end_soon(self, work: Callable[[], int]) -> None:
-        ending = asyncio.ensure_future(asyncio.to_thread(work))
-        self._ending.add(ending)
-        ending.add_done_callback(self._ended)
-
-    def _ended(self, ending: "asyncio.Future[int]") -> None:
-        self._ending.discard(ending)
-        if not ending.cancelled() and (error := ending.exception()) is not None:
-            log.error("control.sessions_not_ended", why=str(error))
 
     def _note(self, event: EventRecord) -> None:
         self._journal.append(event)
@@ -307,68 +265,32 @@ class Control:
         return self._replica.active is not None
 
     def _status(self) -> dict[str, Any]:
-        catalogue = self._authority.active().catalogue
-        desk = self._parts.desk
-        ca_file = self._state.root / "ca" / "ca.pem"
+        catalogue, bundle = self._authority.active().catalogue, self._authority.bundle()
         return {
             "version": __version__,
-            "domain": catalogue.domain,
-            "auth_url": desk.auth_origin,
-            "apps": [
-                {"name": app.name, "url": desk.origin(app.host), "upstream": list(app.upstream)}
-                for app in catalogue.apps.values()
-            ],
-            "services": [
-                {"name": service.name, "host": service.host, "address": f"{service.address}:{service.port}"}
-                for service in catalogue.services.values()
-            ],
-            "bundle": self._authority.bundle().bundle_id,
-            "folder_differs": self._folder_differs(),
+            **describe_doors(catalogue, self._parts.desk),
+            "bundle": bundle.bundle_id,
+            "folder_differs": folder_differs(self._options.bundle, bundle.files),
             "change_feed_head": self._replica.seq,
             "epoch": self._store.epoch,
             "gateways": {one.node: one.position for one in self._feed.gateways},
-            "development_ca": catalogue.certificate is None,
-            "ca_file": str(ca_file) if catalogue.certificate is None else None,
-            "state_dir": str(self._state.root),
+            **describe_state(catalogue, self._state),
         }
-
-    def _folder_differs(self) -> bool:
-        if self._options.bundle is None:
-            return False
-        try:
-            return read_bundle(self._options.bundle) != dict(self._authority.bundle().files)
-        except LimenError:
-            return True
 
     # --- housekeeping ------------------------------------------------------------------------------
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, identity: IdentityCare) -> None:
         await asyncio.to_thread(run_backfills, self._store)  # in batches, beside the serving
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
-            await self._sweep_once()
+            await self._sweep_once(identity)
 
-    async def _sweep_once(self) -> None:
+    async def _sweep_once(self, identity: IdentityCare) -> None:
         """Do what is due, each by itself: what one of them cannot do must not keep the others waiting."""
-        for part in (
-            self._parts.desk.sweep,
-            lambda: sweep_sessions(self._parts.sessions, self._clock.now()),
-            self._parts.upstream_logout.sweep,
-            self._parts.workload_life.sweep,
-            self._sweep_grants,
-            self._scim.sweep,
-            self._partners.sweep,
-            lambda: self._store.prune(keep=CHANGES_KEPT),
-        ):
+        for part in (*identity.sweeps, lambda: self._store.prune(keep=CHANGES_KEPT)):
             try:
                 await asyncio.to_thread(part)
             except LimenError as error:  # the next sweep tries again
                 log.warning("control.not_swept", why=error.message)
             except Exception:  # a fault in one part must not end all sweeping for good
                 log.exception("control.sweep_failed")
-
-    def _sweep_grants(self) -> None:
-        with self._parts.desk.ledger.entry("limen", "the grant's time is over") as entry:
-            for one in sweep_grants(entry.tx, entry.tx.now):
-                about = {"principal": str(one.principal), "resource": str(one.resource)}
-                entry.note("grant.expired", target=one.id, **about)

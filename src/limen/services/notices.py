@@ -57,6 +57,8 @@ class NoticePump:
                 await asyncio.to_thread(self.send_due)
             except (LimenError, OSError) as error:  # the next pass tries again
                 log.error("notices.failed", why=str(error))
+            except Exception:  # a fault in one pass must not end all notices for good
+                log.exception("notices.broken")
             await asyncio.sleep(EVERY_S)
 
     def send_due(self) -> int:
@@ -92,6 +94,11 @@ class NoticePump:
             senders.away.add(row.channel)
             self._failed.labels(row.channel).inc()
             self._put_off(row, error)
+            return False
+        except Exception:  # one that cannot be written keeps no other waiting
+            log.exception("notice.broken", notice=row.id)
+            self._failed.labels(row.channel).inc()
+            self._give_up(row, "it cannot be written: see control's log")
             return False
         self._sent.labels(row.channel).inc()
         with self._desk.ledger.entry("limen", "send notices") as entry:

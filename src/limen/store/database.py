@@ -23,7 +23,7 @@ from limen.core.clock import Clock
 from limen.core.errors import Conflict, Unavailable
 from limen.store import feed, schema
 from limen.store.backend import Backend, open_backend
-from limen.store.life import Found, Known, Verdict, judge
+from limen.store.life import Found, Known, Verdict, is_lost, is_unnoted, judge
 from limen.store.mark import Mark
 from limen.store.publish import Publisher, Restart, Subscriber
 from limen.store.restore import begin_epoch
@@ -185,7 +185,7 @@ class Store:
         """Tell what other nodes committed; begin a new epoch if the database was restored meanwhile."""
         known = self._publisher.known
         verdict, found = self._look_and_tell()
-        if verdict is Verdict.RESTORED or _unnoted(found):
+        if verdict is Verdict.RESTORED or is_unnoted(found):
             with self._turns.next(), self._backend.faults():
                 self._settle(known)
             self._look_and_tell()
@@ -247,13 +247,13 @@ class Store:
         """Begin a new epoch if it is time to, and note where the database lives. In this thread's turn."""
         with self._backend.reader.begin() as connection:
             found = self._look(connection, known)
-        if not _lost(known, found, must_be_marked) and not _unnoted(found):
+        if not is_lost(known, found, must_be_marked) and not is_unnoted(found):
             return
         with self._backend.writer.begin() as connection:
             found = self._look(connection, known)  # another node may have been first
             if found.home is not None:
                 feed.write_state(connection, "home", found.home.render())
-            if not _lost(known, found, must_be_marked):
+            if not is_lost(known, found, must_be_marked):
                 return
             why = "the database was restored"
             tx = Transaction(connection, now=self._clock.now(), actor="limen", reason=why)
@@ -276,17 +276,6 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _lost(known: Known | None, found: Found, must_be_marked: bool) -> bool:
-    verdict = judge(known, found)
-    if must_be_marked and found.head:
-        return known is None or verdict is not Verdict.SAME
-    return verdict is Verdict.RESTORED
-
-
-def _unnoted(found: Found) -> bool:
-    return found.home is not None and found.noted != found.home.render()
 
 
 def _known(connection: Connection) -> Known:

@@ -3,14 +3,14 @@
 from sqlalchemy import delete
 
 from limen.store import credentials
-from limen.store.directory import get_person, remove_member, update_person
+from limen.store.directory import get_person, note_signed_in, remove_member, update_person
 from limen.store.identities import forget_identities
+from limen.store.identity_tables import logout_notice, source_account
 from limen.store.notices import forget_notices
 from limen.store.person_care import forget_care
 from limen.store.ports import Writing
 from limen.store.recoveries import forget_recoveries
 from limen.store.scim import forget_targets
-from limen.store.identity_tables import logout_notice, source_account
 from limen.store.tables import complaint, enrolment_link, session, sign_in
 
 
@@ -23,7 +23,10 @@ def forget_person(tx: Writing, username: str) -> None:
     connection = tx.connection
     for group in get_person(connection, username).groups:
         remove_member(tx, group, username)
-    update_person(tx, username, name="", email="", attributes={}, signals=())
+    update_person(
+        tx, username, name="", email="", attributes={}, signals=(), sponsor=None, groups_unknown=""
+    )
+    note_signed_in(connection, username, None)
     forget_identities(tx.connection, username)
     forget_care(connection, username)
     credentials.remove_all(connection, username)

@@ -70,7 +70,7 @@ recovered = Table(
 # --- clients that sign in through Limen (r0008) ----------------------------------------------------
 
 oauth_authorization = Table(
-    "oauth_authorization",  # one sign-in of a person at a client; its tokens end with it, and it with its session
+    "oauth_authorization",  # a person's sign-in at a client; its tokens end with it, and it with its session
     metadata,
     Column("id", String(64), primary_key=True),
     Column("client", String(64), nullable=False, index=True),
@@ -80,7 +80,7 @@ oauth_authorization = Table(
     Column("scopes", JSON, nullable=False),
     Column("audiences", JSON, nullable=False),  # APIs that tokens may be for
     Column("nonce", Text, nullable=False),
-    Column("jkt", String(64), nullable=False),  # key that refresh tokens are bound to (RFC 9449); may be empty
+    Column("jkt", String(64), nullable=False),  # key that refresh tokens are bound to (RFC 9449), or empty
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("redeemed_at", Float),  # the client has tokens

@@ -79,6 +79,19 @@ def judge(known: Known | None, found: Found) -> Verdict:
     return Verdict.SAME
 
 
+def is_lost(known: Known | None, found: Found, must_be_marked: bool) -> bool:
+    """Whether a node must begin a new epoch. Where a mark is required, one without it knows nothing."""
+    verdict = judge(known, found)
+    if must_be_marked and found.head:
+        return known is None or verdict is not Verdict.SAME
+    return verdict is Verdict.RESTORED
+
+
+def is_unnoted(found: Found) -> bool:
+    """Whether the database lives elsewhere than its own note says."""
+    return found.home is not None and found.noted != found.home.render()
+
+
 def _moved(found: Found) -> bool:
     if found.home is None or found.noted is None:
         return False

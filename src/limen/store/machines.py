@@ -16,8 +16,8 @@ from limen.core.changes import WorkloadSessionFact
 from limen.core.entities import Status
 from limen.core.errors import Conflict, Invalid, NotFound, Refused
 from limen.core.ids import Instant, TokenHash, new_id
-from limen.store.ports import Writing
 from limen.store.identity_tables import workload_credential, workload_session
+from limen.store.ports import Writing
 from limen.store.tables import person, workload
 from limen.store.workloads import get_workload, parse_text
 

@@ -10,8 +10,8 @@ import msgspec
 from sqlalchemy import Connection, RowMapping, delete, insert, or_, select, update
 
 from limen.core.ids import Instant
-from limen.store.ports import Writing
 from limen.store.identity_tables import logout_notice, oauth_authorization, oauth_token
+from limen.store.ports import Writing
 from limen.store.tables import session
 
 CODE, REFRESH, ACCESS = "code", "refresh", "access"

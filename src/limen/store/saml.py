@@ -7,10 +7,10 @@ from sqlalchemy import Connection, delete, insert, select
 
 from limen.core.ids import Instant
 from limen.core.secret import Secret
+from limen.store.identity_tables import saml_issued
 from limen.store.ports import Writing
 from limen.store.sealing import Sealer
 from limen.store.signing_keys import key_context
-from limen.store.identity_tables import saml_issued
 from limen.store.tables import signing_key
 
 USE = "saml"

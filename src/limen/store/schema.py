@@ -18,7 +18,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, insert, insp
 from limen import __version__
 from limen.core.errors import Invalid, Refused
 from limen.store import feed
-from limen.store.identity_tables import every_table as metadata
+from limen.store.identity_tables import every_table
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -89,7 +89,7 @@ def migrate_to_head(connection: Connection) -> None:
 
 def _create(connection: Connection, head: str) -> None:
     """Make every table of this release in an empty database."""
-    metadata.create_all(connection)
+    every_table.create_all(connection)
     VERSION.create(connection, checkfirst=True)
     connection.execute(insert(VERSION).values(version_num=head))
 

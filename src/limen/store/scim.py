@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, fun
 
 from limen.core.ids import Instant
 from limen.store.directory.people import chunks
-from limen.store.ports import Writing
 from limen.store.identity_tables import scim_member, scim_resource, scim_value
+from limen.store.ports import Writing
 
 USER, GROUP = "User", "Group"
 VALUE_LENGTH_MAX = 255  # characters of what is indexed; what is longer is found by reading all

@@ -7,8 +7,8 @@ import msgspec
 from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
 
 from limen.store.directory.people import chunks
-from limen.store.ports import Writing
 from limen.store.identity_tables import scim_member, scim_resource
+from limen.store.ports import Writing
 
 
 class Link(msgspec.Struct, frozen=True):

@@ -7,8 +7,8 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from limen.core.errors import Invalid, NotFound, Refused
 from limen.core.ids import Instant, TokenHash, new_id
-from limen.store.ports import Writing
 from limen.store.identity_tables import scim_token
+from limen.store.ports import Writing
 from limen.store.workloads import parse_text
 
 TOKEN_MAX_S = 366 * 86_400.0

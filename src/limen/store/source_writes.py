@@ -14,9 +14,9 @@ from limen.core.ids import Instant
 from limen.core.roles import ROLE_GROUPS
 from limen.store.directory.groups import insert_groups, missing_groups
 from limen.store.directory.people import Person, emit_people, load_people, person_row
+from limen.store.identity_tables import source_account
 from limen.store.ports import Writing
 from limen.store.sources import SourceAccount
-from limen.store.identity_tables import source_account
 from limen.store.tables import external_identity, membership, person
 
 CHANGED = ("name", "email", "status", "attributes", "expires_at")

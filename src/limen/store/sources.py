@@ -9,8 +9,8 @@ from sqlalchemy import Connection, delete, insert, select
 
 from limen.core.ids import Instant
 from limen.store.directory.people import Person, load_people
-from limen.store.ports import Writing
 from limen.store.identity_tables import source_account, source_run
+from limen.store.ports import Writing
 from limen.store.tables import external_identity, membership, person
 
 RUNS_KEPT = 50  # of each source

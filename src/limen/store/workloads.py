@@ -18,8 +18,8 @@ from limen.core.changes import WorkloadFact
 from limen.core.entities import Status
 from limen.core.errors import Conflict, Invalid, NotFound, Refused
 from limen.core.ids import Instant, TokenHash, new_id
-from limen.store.ports import Writing
 from limen.store.identity_tables import workload_credential
+from limen.store.ports import Writing
 from limen.store.tables import group, person, workload, workload_membership, workload_token
 
 TOKEN_MAX_S = 366 * 86_400.0  # NIST SP 800-57 part 1 §5.3.6: one to two years at most; rotate each year

@@ -15,6 +15,7 @@ from limen.core.entities import Kind
 from limen.core.ids import EntityRef
 from limen.core.record import DecisionRecord
 from limen.store import credentials, directory, workloads
+from limen.store import identity_tables as it
 from limen.store import tables as t
 from limen.store.grants import add_grant
 from limen.store.source_writes import PersonWrite, write_people
@@ -58,7 +59,7 @@ def test_everything_about_people_is_read(tmp_path: Path) -> None:
         row = {"client": "okta", "kind": "User", "display": "", "owned": True, "locked": False, "version": 1}
         document = '{"active": false, "emails": [{"value": "x@y.example"}]}'
         tx.connection.execute(
-            insert(t.scim_resource).values(
+            insert(it.scim_resource).values(
                 **row,
                 id="r1",
                 target="bo",
@@ -111,7 +112,7 @@ def test_machines_and_secrets_are_read_and_each_is_renewed_by_a_command(tmp_path
         tx.connection.execute(update(t.workload_token).values(**used))
         made = {"created_at": tx.now, "expires_at": tx.now + 700 * DAY_S, "actor": "a"}
         tx.connection.execute(
-            insert(t.scim_token).values(token_hash="h", id="st", client="okta", name="", **made)
+            insert(it.scim_token).values(token_hash="h", id="st", client="okta", name="", **made)
         )
     with world.store.read() as connection:
         facts = read_facts(connection, world.clock.now() + 366 * DAY_S, Context())

@@ -19,7 +19,12 @@ def _session(aal: int, *, resistant: bool) -> Session:
 
 
 def test_a_need_achieves_those_that_follow_it() -> None:
-    levels = {"hardware-key": (3, True), "passkey": (2, True), "second-factor": (2, False), "fresh-sign-in": (1, False)}
+    levels = {
+        "hardware-key": (3, True),
+        "passkey": (2, True),
+        "second-factor": (2, False),
+        "fresh-sign-in": (1, False),
+    }
     assert list(levels) == list(NEEDS)
     for place, (aal, resistant) in enumerate(levels.values()):
         session = _session(aal, resistant=resistant)
@@ -31,7 +36,9 @@ def test_one_sign_in_cures_several_remedies_and_nothing_else() -> None:
     assert cured_by_sign_in(["second-factor", "hardware-key"]) == "hardware-key"
     assert cured_by_sign_in(["fresh-sign-in", "passkey"]) == "passkey"
     assert cured_by_sign_in(["fresh-sign-in"]) == "fresh-sign-in"
-    assert cured_by_sign_in([]) == cured_by_sign_in(["passkey", "grant"]) == cured_by_sign_in(["sign-in"]) == ""
+    assert (
+        cured_by_sign_in([]) == cured_by_sign_in(["passkey", "grant"]) == cured_by_sign_in(["sign-in"]) == ""
+    )
 
 
 def test_every_list_of_needs_is_the_table() -> None:

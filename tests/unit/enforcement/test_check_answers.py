@@ -367,6 +367,18 @@ def test_a_client_cured_by_authentication_is_challenged_as_rfc_9470_says(world: 
     assert json.loads(answer.body)["decision_id"] == world.journal.decisions[0].id
 
 
+def test_a_hardware_key_is_asked_for_before_anything_weaker(world: CheckWorld) -> None:
+    world.engine.deny()
+    world.explainer.cures(FRESH, Remedy("hardware-key", "Sign in with a hardware key."))
+    answer = world.settle(request(navigate=True, token=world.token))
+    asked = query(header(answer, "location") or "")
+    assert (answer.status, asked["need"], asked["max_age"]) == (302, "hardware-key", "900")
+    challenge = header(
+        world.settle(request("/api", token=world.token, sec_fetch_mode="cors")), "www-authenticate"
+    )
+    assert 'acr_values="phrh"' in (challenge or "")
+
+
 def test_a_denied_navigation_gets_a_page_that_explains(world: CheckWorld) -> None:
     world.engine.deny()
     world.explainer.cures(LAPTOP)

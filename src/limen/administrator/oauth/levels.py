@@ -51,8 +51,8 @@ def lacking(
 ) -> Need | None:
     """Return what a session lacks of what a client asks for; None when nothing, or nothing that helps.
 
-    Of several values the first is preferred (OIDC Core 3.1.2.1). Proven hardware is needed only where no other
-    value would do, as few people have it; without `hardware` nobody has, so it is no need.
+    Of several values the first is preferred (OIDC Core 3.1.2.1). Proven hardware is needed only where no
+    other value would do, as few people have it; without `hardware` nobody has, so it is no need.
     """
     wanted = tuple(value for value in asked if value in ACR_VALUES)
     if wanted and not held(session).intersection(wanted):

@@ -24,13 +24,13 @@ from limen.administrator.authority import ISSUE_POINT, Authority
 from limen.administrator.desk import Desk
 from limen.administrator.ledger import Entry
 from limen.administrator.oauth import exchange
+from limen.administrator.oauth.machine_answers import actor_of, answer_of, claims_of, session_of
 from limen.administrator.oauth.machine_proofs import MachineProofs, Proven
 from limen.administrator.oauth.machine_targets import Target, parse_target
 from limen.administrator.oauth.values import Grant, OAuthRefused, TokenRequest
 from limen.administrator.replica import machine_facts
 from limen.administrator.signing_keys import SigningKeys
 from limen.administrator.workloads import Failures
-from limen.core.changes import WorkloadSessionFact
 from limen.core.entities import Status
 from limen.core.errors import Unavailable
 from limen.core.ids import EntityRef, Instant, TokenHash
@@ -38,7 +38,6 @@ from limen.core.tokens import mint_token
 from limen.information.identity import dpop
 from limen.information.identity.jwks import TokenInvalid
 from limen.store import machines
-from limen.store.machines import MachineSession
 from limen.store.spent import spend_once
 from limen.store.workloads import find_workload
 
@@ -161,12 +160,12 @@ class Machines:
         life_s = self._desk.catalogue().sources.machines.access_s
         if target.api is not None:
             return self._issue_jwt(proven, request, target, jkt)
-        with self._desk.ledger.entry(_actor(proven), f"a token by {proven.method}", ip=request.ip) as entry:
+        with self._desk.ledger.entry(actor_of(proven), f"a token by {proven.method}", ip=request.ip) as entry:
             owner, ends_at = self._demand_alive(entry, proven.workload)
             token, hashed = mint_token(self._desk.key, entry.tx.next_seq())
             now = entry.tx.now
             until = now + life_s if ends_at is None else min(now + life_s, ends_at)
-            row = _session(
+            row = session_of(
                 proven, request, hashed=hashed, apps=target.apps, jkt=jkt, starts_at=now, until=until
             )
             alive = until > now
@@ -185,7 +184,7 @@ class Machines:
             raise self._refuse(
                 request, "it may not act: see its status", "invalid_grant", 400, proven.workload
             )
-        return _answer(token.reveal(), row.expires_at - row.started_at, jkt)
+        return answer_of(token.reveal(), row.expires_at - row.started_at, jkt)
 
     def _issue_jwt(
         self, proven: Proven, request: TokenRequest, target: Target, jkt: str
@@ -195,7 +194,7 @@ class Machines:
         assert api is not None, "the caller has looked"
         jti = secrets.token_urlsafe(16)
         hashed = TokenHash(jti)
-        row = _session(
+        row = session_of(
             proven, request, hashed=hashed, apps=(), jkt=jkt, starts_at=now, until=now + API_TOKEN_S
         )
         facts = machine_facts(row.render_fact())
@@ -209,7 +208,7 @@ class Machines:
                 f"Policy denies this token (decision {answer.request.id}).",
                 status=403,
             )
-        with self._desk.ledger.entry(_actor(proven), f"a token by {proven.method}", ip=request.ip) as entry:
+        with self._desk.ledger.entry(actor_of(proven), f"a token by {proven.method}", ip=request.ip) as entry:
             _, ends_at = self._demand_alive(entry, proven.workload)
             ends = [one for one in (ends_at, answer.decision.deadline_at) if one is not None]
             row = msgspec.structs.replace(row, expires_at=min(row.expires_at, *ends))
@@ -220,8 +219,8 @@ class Machines:
             raise self._refuse(
                 request, "it may not act: see its status", "invalid_grant", 400, proven.workload
             )
-        claims = _claims(self._desk.auth_origin, api.audience or "", row, jti)
-        return _answer(self._signing.sign(claims, typ="at+jwt"), row.expires_at - now, jkt)
+        claims = claims_of(self._desk.auth_origin, api.audience or "", row, jti)
+        return answer_of(self._signing.sign(claims, typ="at+jwt"), row.expires_at - now, jkt)
 
     def _demand_alive(self, entry: Entry, name: str) -> tuple[str, Instant | None]:
         """Return a workload's owner, and when it ends; the past for one that may not act now (law T1)."""
@@ -261,57 +260,3 @@ class Machines:
     def _spend(self, kind: str, value: str, expires_at: Instant) -> bool:
         with self._desk.ledger.store.transaction("limen", f"use a {kind.partition(':')[0]} once") as tx:
             return spend_once(tx.connection, kind, value, expires_at)
-
-
-def _session(
-    proven: Proven,
-    request: TokenRequest,
-    *,
-    hashed: TokenHash,
-    apps: tuple[str, ...],
-    jkt: str,
-    starts_at: Instant,
-    until: Instant,
-) -> MachineSession:
-    bound = (*(("dpop",) if jkt else ()), *(("mtls",) if request.x5t else ()))
-    return MachineSession(
-        token_hash=hashed,
-        workload=proven.workload,
-        methods=tuple(sorted({proven.method, *bound})),
-        apps=apps,
-        jkt=jkt,
-        x5t=request.x5t,
-        started_at=starts_at,
-        expires_at=until,
-        about=proven.about[:255],
-        ip=request.ip,
-    )
-
-
-def _actor(proven: Proven) -> str:
-    return f"workload:{proven.workload}"
-
-
-def _answer(token: str, life_s: float, jkt: str) -> Mapping[str, Any]:
-    return {
-        "access_token": token,
-        "token_type": "DPoP" if jkt else "Bearer",
-        "expires_in": int(life_s),
-    }
-
-
-def _claims(issuer: str, audience: str, session: MachineSession, jti: str) -> Mapping[str, Any]:
-    """Return the claims of a token for an API. `sub` is no person's: theirs have no colon (RFC 9068 5)."""
-    fact: WorkloadSessionFact = session.render_fact()
-    bound = {name: value for name, value in (("jkt", fact.jkt), ("x5t#S256", fact.x5t)) if value}
-    return {
-        "iss": issuer,
-        "sub": f"workload:{session.workload}",
-        "aud": audience,
-        "client_id": session.workload,
-        "iat": int(session.started_at),
-        "exp": int(session.expires_at),
-        "jti": jti,
-        "amr": list(session.methods),
-        **({"cnf": bound} if bound else {}),
-    }

@@ -56,13 +56,19 @@ class Proofs:
         if not credentials.proof or credentials.token is None:
             return "the token is bound to a key, and came without a proof"
         url = origin(asked) + (asked.target.path or "/")
+        mine = f"dpop:{machine.jkt}"
+
+        def spend(kind: str, value: str, expires_at: Instant) -> bool:
+            """Remember proofs of the right key alone: who stole a token must not fill the memory."""
+            return kind != mine or self._spend(kind, value, expires_at)
+
         try:
             thumbprint = verify_proof(
                 credentials.proof,
                 asked.request.method,
                 url,
                 now=self._clock.now(),
-                spend=self._spend,
+                spend=spend,
                 access_token=credentials.token,
             )
         except TokenInvalid as error:

@@ -3,14 +3,17 @@
 Source: OpenID Connect Discovery 1.0 sections 3 and 4; RFC 8414.
 """
 
+import ipaddress
+import socket
 import threading
+from urllib.parse import urlsplit
 
 import msgspec
 
 from limen.core.errors import Unavailable
 from limen.core.identity_config import OidcConfig
 from limen.core.ids import Instant
-from limen.information.identity.provider_http import ProviderHttp
+from limen.information.identity.provider_http import LOOPBACK, ProviderHttp
 
 METADATA_S = 3_600.0  # read again after this
 STALE_S = 86_400.0  # believed this long when the provider does not answer
@@ -79,3 +82,22 @@ class Discovery:
             if not url.isascii() or not url.isprintable() or "#" in url:
                 raise self._http.unavailable()
             self._http.require_tls(url)
+            if is_here(url) and not is_here(self._config.issuer):
+                raise self._http.unavailable()  # a provider elsewhere would reach this machine's own ports
+
+
+def is_here(url: str) -> bool:
+    """Say whether an address is of this machine itself, however it is written."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host in LOOPBACK or host.endswith(".localhost"):
+        return True
+    try:
+        packed = socket.inet_aton(host)  # as libraries read it: `127.1`, `2130706433`
+    except (OSError, UnicodeError):
+        packed = b""
+    try:
+        address = ipaddress.ip_address(packed or host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified or mapped.is_link_local)

@@ -81,7 +81,10 @@ class ProviderHttp:
         Raises:
             Unavailable: it is not.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise self.unavailable() from error
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
             raise self.unavailable()
 

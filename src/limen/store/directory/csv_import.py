@@ -4,7 +4,7 @@ New usernames are created, known ones get the fields that their row names; group
 that a person has. So the same file imported twice changes nothing the second time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, insert, update
 
 from limen.core.catalogue import BUILT_IN_ATTRIBUTES
 from limen.core.entities import Kind, Status
+from limen.core.ids import Instant
 from limen.store.directory.csv_rows import AttributeTypes, ImportReport, PersonRow, RowError, parse_people
 from limen.store.directory.groups import insert_groups, missing_groups
 from limen.store.directory.people import (
@@ -25,12 +26,17 @@ from limen.store.directory.people import (
 from limen.store.ports import Writing
 from limen.store.tables import membership, person
 
-_COLUMNS = ("name", "email", "kind", "status", "expires_at", "attributes")
+_COLUMNS = ("name", "email", "kind", "status", "expires_at", "sponsor", "attributes")
 _UPDATE = (
     update(person)
     .where(person.c.id == bindparam("b_id"))
     .values({column: bindparam(f"b_{column}") for column in _COLUMNS})
 )
+
+TERMS = frozenset({"kind", "sponsor", "expires_at"})
+
+WrongTerms = Callable[[str, Kind, str | None, Instant | None], str]
+"""Says what is wrong with the terms of somebody: username, kind, sponsor, end. Empty: nothing."""
 
 
 class _Plan(msgspec.Struct):
@@ -59,12 +65,19 @@ def import_csv(
 
 
 def import_rows(
-    tx: Writing, parsed: tuple[Sequence[PersonRow], Sequence[RowError]], *, dry_run: bool = False
+    tx: Writing,
+    parsed: tuple[Sequence[PersonRow], Sequence[RowError]],
+    *,
+    dry_run: bool = False,
+    wrong_terms: WrongTerms | None = None,
 ) -> ImportReport:
-    """Import what `parse_people` has read, as `import_csv` does: other writers need not wait for the reading."""
+    """Import what `parse_people` has read, as `import_csv` does: no other writer waits for the reading.
+
+    `wrong_terms` says what is wrong with the terms that a row would leave somebody with.
+    """
     rows, errors = parsed
     known = load_people(tx.connection, [row.username for row in rows])
-    plan = _plan(rows, known)
+    plan = _plan(rows, known, wrong_terms or _any_terms)
     groups = missing_groups(tx.connection, {name for row in rows for name in row.groups})
     found = sorted([*errors, *plan.errors])
     applied = not dry_run and not found
@@ -80,10 +93,21 @@ def import_rows(
     )
 
 
-def _plan(rows: Sequence[PersonRow], known: Mapping[str, Person]) -> _Plan:
+def _any_terms(username: str, kind: Kind, sponsor: str | None, expires_at: Instant | None) -> str:
+    return ""
+
+
+def _plan(rows: Sequence[PersonRow], known: Mapping[str, Person], wrong_terms: WrongTerms) -> _Plan:
     plan = _Plan()
     for row in rows:
         before = known.get(row.username)
+        if before is None or TERMS & row.fields.keys():
+            kept = {"kind": Kind.EMPLOYEE} if before is None else {n: getattr(before, n) for n in TERMS}
+            terms = kept | {name: row.fields[name] for name in TERMS & row.fields.keys()}
+            wrong = wrong_terms(row.username, terms["kind"], terms.get("sponsor"), terms.get("expires_at"))
+            if wrong:
+                plan.errors.append(RowError(row.line, "", wrong))
+                continue
         if before is None:
             plan.new.append(row)
             plan.joins.extend((row.username, name) for name in row.groups)
@@ -138,4 +162,5 @@ def _new(tx: Writing, row: PersonRow) -> dict[str, Any]:
         attributes=fields.get("attributes", {}),
         expires_at=fields.get("expires_at"),
         status=fields.get("status", Status.ACTIVE),
+        sponsor=fields.get("sponsor"),
     )

@@ -1,8 +1,8 @@
 """People from CSV text: every row parsed to fields, or every error with its line. No I/O.
 
-Columns, in any order: `username` (required), `name`, `email`, `kind`, `status`, `expires`, `groups`, and
-`attributes.<name>` for what the bundle declares. Several groups are separated by `;`. `expires` is a date
-(until its end, UTC) or an instant with its offset. A blank cell says nothing: it never clears a field.
+Columns, in any order: `username` (required), `name`, `email`, `kind`, `status`, `expires`, `sponsor`,
+`groups`, and `attributes.<name>` for what the bundle declares. Several groups are separated by `;`. `expires`
+is a date (until its end, UTC) or an instant with its offset. A blank cell says nothing, and clears nothing.
 """
 
 import csv
@@ -24,7 +24,7 @@ from limen.store.directory.fields import (
     parse_username,
 )
 
-COLUMNS = ("username", "name", "email", "kind", "status", "expires", "groups")
+COLUMNS = ("username", "name", "email", "kind", "status", "expires", "sponsor", "groups")
 ATTRIBUTE_PREFIX = "attributes."
 
 AttributeTypes = Mapping[str, str]
@@ -192,6 +192,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "kind": _parse_kind,
     "status": _parse_status,
     "expires": _parse_expires,
+    "sponsor": parse_username,
     "groups": _parse_groups,
 }
 

@@ -245,8 +245,8 @@ def emit_people(tx: Writing, usernames: Sequence[str]) -> dict[str, Person]:
     return found
 
 
-def note_signed_in(connection: Connection, username: str, at: Instant) -> None:
-    """Note when a person signed in last. Nobody's business but control's: no change."""
+def note_signed_in(connection: Connection, username: str, at: Instant | None) -> None:
+    """Note when a person signed in last; None forgets it. Nobody's business but control's: no change."""
     connection.execute(update(person).where(person.c.id == username).values(signed_in_at=at))
 
 
