@@ -11,6 +11,7 @@ import pytest
 from people_rig import PeopleRig
 
 from limen.administrator.upstream_groups import withdraw_groups
+from limen.core.errors import Refused
 from limen.core.tokens import mint_token
 from limen.store import directory, machines
 from limen.store.machines import MachineSession
@@ -180,6 +181,21 @@ def test_another_way_in_for_whoever_has_one_is_recovery_too(rig: PeopleRig) -> N
         directory.note_signed_in(tx.connection, "nora", tx.now)
     refused(hugh.post("/v1/people/nora/invitation", {"reason": WHY}), by='Route::"limen/recovery"')
     assert rig.caller("hana").post("/v1/people/nora/invitation", {"reason": WHY}).status_code == 200
+
+
+# --- emergency access --------------------------------------------------------------------------------
+
+
+def test_emergency_access_makes_no_way_in_that_outlasts_its_hour(rig: PeopleRig) -> None:
+    """An account elsewhere that is linked now would sign in as that person for good."""
+    rig.host.post("/v1/break-glass/seal", json={"reason": WHY})
+    session = rig.session("break-glass", aal=1, methods=("break-glass",)).session
+    with pytest.raises(Refused) as why:
+        rig.parts.upstream_links.require(session, "corp")
+    assert why.value.code == "BREAK_GLASS"
+    with pytest.raises(Refused):
+        rig.parts.authenticators.lacks(session)
+    assert rig.parts.upstream_links.linkable(session) == ()
 
 
 # --- providers that are gone -------------------------------------------------------------------------

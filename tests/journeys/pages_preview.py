@@ -66,7 +66,8 @@ _ACCOUNT: dict[str, Any] = {
     ],
     "passkeys": [
         {"id": "k1", "name": "Work laptop", "created": NOW - 8_000_000, "used": NOW - 5400,
-         "backed_up": False, "model": "cb69481e-8ff7-4039-93ec-0a2729a154a8", "hardware": True, "counts": True},
+         "backed_up": False, "model": "cb69481e-8ff7-4039-93ec-0a2729a154a8", "hardware": True,
+         "counts": True},
         {"id": "k2", "name": "Phone", "created": NOW - 4_000_000, "used": None, "backed_up": True,
          "model": "", "hardware": False, "counts": False},
     ],

@@ -44,7 +44,7 @@ def restore(entry: Entry, person: str) -> None:
     """
     if not recoveries.clear_recovered(entry.tx.connection, person):
         raise NotFound(
-            f"The trust in {person!r} is not lowered.", remedy="See `limen recovery list`.",
+            f"The trust in {person!r} is not lowered.", remedy="See `limen recovery lowered`.",
             code="NOT_RECOVERED",
         )  # fmt: skip
     _take_signal(entry, person)

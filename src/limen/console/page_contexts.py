@@ -151,7 +151,8 @@ PAGES: Mapping[str, Page] = {
     # protocol, owner, reachable, why}], opened from a terminal.
     "apps.html": Page(required=("apps",), optional={"services": (), "logout_url": "/logout"}),
     # `sessions`: [{id, started, seen, ip, agent, current, aal, apps}], `passkeys`: [{id, name, created,
-    # used, backed_up, model, hardware, counts}], `tokens`: [{name, app, expires, hash}], `apps`: names a token may be made for.
+    # used, backed_up, model, hardware, counts}], `tokens`: [{name, app, expires, hash}], `apps`: names that a
+    # token may be made for.
     # `complaints` by this person and `asked_of_me` as an owner: [{id, person, resource, owner, decision,
     # text, at, answer, answered_at, answered_by}].
     # `new_token`: {name, app, token, expires}, shown once. `notice`: what was just done.

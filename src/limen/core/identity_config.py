@@ -36,8 +36,8 @@ class SourceRules(msgspec.Struct, frozen=True):
         groups_from: `claims`, or the source that lists them: `endpoint`, `scim:<client>`, `ldap:<directory>`.
         rules: from claims to groups and attributes.
         link_source, link_claim: another source that lists the same people (`scim:<client>`,
-            `ldap:<directory>`), and the claim that is that source's own stable id of them: whoever it names is
-            who signs in. Ids of a source, never names or addresses.
+            `ldap:<directory>`), and the claim that is that source's own stable id of them: whoever it names
+            is who signs in. Ids of a source, never names or addresses.
     """
 
     create: bool = True

@@ -54,6 +54,11 @@ def _attribute(text: str) -> str:
 
 ADDRESS = Rule("an address, such as ldaps://ldap.corp.example", _address, "^ldaps?://")
 DN = Rule('a distinguished name, such as "dc=corp,dc=example"', _dn, "=")
+BIND = Rule(
+    'a distinguished name, or a user name such as "reader@corp.example"',
+    lambda text: text if re.fullmatch(r"[^\s=,@]{1,64}@[A-Za-z0-9.-]{1,190}", text) else _dn(text),
+    "[=@]",
+)
 FILTER = Rule('a search filter, such as "(objectClass=person)"', _filter, r"^\(.+\)$")
 ATTRIBUTE = Rule("an attribute of the directory, such as uid", _attribute, f"^{_ATTRIBUTE}$")
 
@@ -62,7 +67,7 @@ _OWN: Mapping[str, Key] = {
     "url": Key(Text(ADDRESS), "Its address; ldap:// needs `start_tls`, or this machine.", required=True),
     "base": Key(Text(DN), "Where people, and groups, are looked for.", required=True),
     "groups_base": Key(Text(DN), "Where groups are looked for.", "`base`"),
-    "bind_dn": Key(Text(DN), "Who reads it.", "none: read without a name"),
+    "bind_dn": Key(Text(BIND), "Who reads it; Active Directory takes user@domain.", "none: read without a name"),
     "bind_secret": Key(Text(rules.SECRET_NAME), "The stored secret of `bind_dn`.", "none"),
     "start_tls": Key(Flag(), "Begin TLS on ldap:// before anything is said.", "false"),
     "ca": Key(

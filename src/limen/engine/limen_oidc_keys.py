@@ -196,6 +196,8 @@ def _check_people(tree: Mapping[str, Any], path: Path, log: Log) -> None:
     if kind in (Kind.PARTNER, Kind.CONTRACTOR):
         if "sponsor" not in tree:
             log.wrong(path, f"Nobody answers for people of kind {kind}.", "Add `sponsor:` with a username.")
+        if "expires" not in tree and path[0] != "ldap":
+            log.wrong(path, f"People of kind {kind} would stay without end.", "Add `expires:`, such as 90d.")
         if not tree.get("group_prefix") and path[0] != "scim":
             remedy = "Add `group_prefix:`: without one its groups pass for yours."
             log.wrong(path, f"A source of kind {kind} could name any group of yours.", remedy)

@@ -106,7 +106,7 @@ external_identity = Table(
     Column("person", ForeignKey("person.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("linked_at", Float, nullable=False),
     Column("actor", String(255), nullable=False),
-    Column("issuer", String(255), nullable=False, server_default=text("''")),  # who spoke; empty: made before 0012
+    Column("issuer", String(255), nullable=False, server_default=text("''")),  # empty: made before 0004
 )
 
 upstream_session = Table(

@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
+import pytest
 from cures import runs
 from identity_world import World
 from sqlalchemy import insert, update
 
+from limen.administrator import links
 from limen.assurance.identity_facts import DAY_S, IdentityFacts, PersonFacts, Says
 from limen.assurance.identity_moves import find_moves
 from limen.assurance.identity_read import Context, find_neighbours, read_facts
 from limen.assurance.identity_report import assess_identity
 from limen.assurance.identity_work import collect_use
 from limen.core.entities import Kind
+from limen.core.errors import Conflict
 from limen.core.ids import EntityRef
 from limen.core.record import DecisionRecord
 from limen.store import credentials, directory, workloads
@@ -153,3 +156,21 @@ def test_what_a_machine_did_on_a_route_it_did_on_the_app() -> None:
         ]
     )
     assert did == {"ci": {'read Route::"wiki/pages"', 'read App::"wiki"'}}
+
+
+def test_emergency_access_is_nobody_unless_somebody_made_a_person_of_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    with world.store.transaction("test", "as sealing makes it") as tx:
+        directory.create_person(tx, "break-glass")
+        directory.create_group(tx, "limen-break-glass")
+        directory.add_member(tx, "limen-break-glass", "break-glass")
+    with pytest.raises(Conflict, match="nobody who signs in"):
+        links.make_link(world.desk, "break-glass", actor="admin")
+    with world.store.read() as connection:
+        assert read_facts(connection, world.clock.now(), Context()).people == ()
+    with world.store.transaction("test", "somebody gave it a password") as tx:
+        credentials.set_password(tx.connection, "break-glass", "hash", tx.now)
+    with world.store.read() as connection:
+        assert [one.id for one in read_facts(connection, world.clock.now(), Context()).people] == [
+            "break-glass"
+        ]

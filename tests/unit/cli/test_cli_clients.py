@@ -32,6 +32,13 @@ def test_a_client_is_added_to_the_bundle(limen: Limen, bundle: Path) -> None:
     assert again.code == 1 and "there is a client 'grafana' already" in again.err
 
 
+def test_a_device_is_added(limen: Limen, bundle: Path) -> None:
+    added = limen("client", "add", "tv", "--device", "--allow", "group:staff", "--folder", str(bundle))
+    assert added.code == 0, added.err
+    client = parse_bundle(read_bundle(bundle)).catalogue.clients["tv"]
+    assert client.oidc is not None and client.oidc.grants == ("device_code", "refresh_token")
+
+
 def test_an_api_is_added(limen: Limen, bundle: Path) -> None:
     said = ("--audience", "https://api.example", "--folder", str(bundle))
     added = limen("client", "add", "payments", *said)

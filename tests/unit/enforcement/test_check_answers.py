@@ -21,7 +21,7 @@ from check_world import (
 )
 
 from limen.core.changes import AppSessionFact, BundleFact, PersonFact, SecretFact, SessionFact
-from limen.core.decision import Code, Explanation
+from limen.core.decision import Code, Explanation, Remedy
 from limen.core.record import BundleRecord, InputsRecord
 from limen.core.tokens import mint_token
 from limen.enforcement.check.case import AskControl, Pending, Reply

@@ -73,6 +73,7 @@ def test_a_provider_with_nothing_more_is_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"kind": "partner", "sponsor": "ada", "group_prefix": "p/"}, "would stay without end"),
         ({"kind": "partner", "group_prefix": "p/"}, "Nobody answers for people of kind partner"),
         ({"kind": "partner", "sponsor": "ada"}, "could name any group of yours"),
         ({"auth": "secret"}, "no secret to prove Limen with"),

@@ -98,7 +98,7 @@ class Issuing:
             username=username,
             name=person.name,
             email=person.email,
-            email_verified=bool(person.email),  # providers' unverified addresses are never stored
+            email_verified=bool(person.email),  # the organisation keeps the directory, and stands for it
             groups=tuple(groups),
             attributes=person.attributes,
         )

@@ -36,4 +36,6 @@ def upgrade() -> None:
         sa.Column("actor", sa.String(length=255), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_source_run")),
     )
-    op.create_index(op.f("ix_source_run_source_started_at"), "source_run", ["source", "started_at"], unique=False)
+    op.create_index(
+        op.f("ix_source_run_source_started_at"), "source_run", ["source", "started_at"], unique=False
+    )
