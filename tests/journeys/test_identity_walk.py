@@ -118,7 +118,7 @@ def test_people_sign_in_while_provider_mail_and_directory_are_down(walk: Demo) -
     # The directory is read as soon as the bundle names it.
     wait_until(
         "it is read",
-        lambda: any("does not answer" in str(one["why"]) for one in walk.admin.get("/v1/sources")),
+        lambda: any("does not answer" in str(one) for one in walk.admin.get("/v1/sources")),
     )
 
 

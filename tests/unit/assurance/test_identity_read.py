@@ -165,7 +165,7 @@ def test_emergency_access_is_nobody_unless_somebody_made_a_person_of_it(tmp_path
         directory.create_group(tx, "limen-break-glass")
         directory.add_member(tx, "limen-break-glass", "break-glass")
     with pytest.raises(Conflict, match="nobody who signs in"):
-        links.make_link(world.desk, "break-glass", actor="admin")
+        links.make_link(world.parts.desk, "break-glass", actor="admin")
     with world.store.read() as connection:
         assert read_facts(connection, world.clock.now(), Context()).people == ()
     with world.store.transaction("test", "somebody gave it a password") as tx:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limen.cli.decisions import parse_duration
-from limen.cli.output import parse_instant, render_cell, render_instant
+from limen.cli.output import out, parse_instant, render_cell, render_instant
 from limen.cli.people import parse_attribute
 from limen.core.errors import Invalid, LimenError
 
@@ -118,3 +118,9 @@ def test_a_value_looks_as_people_read_it(value: object, shown: str) -> None:
 def test_an_instant_is_shown_in_utc_to_the_second(moment: datetime) -> None:
     at = moment.replace(tzinfo=UTC, microsecond=0)
     assert datetime.fromisoformat(render_instant(at.timestamp())) == at
+
+
+def test_a_policys_id_is_no_emoji() -> None:
+    with out.capture() as captured:
+        out.print("allow:tv:group:staff")
+    assert captured.get().strip() == "allow:tv:group:staff"
