@@ -62,10 +62,10 @@ def demand_terms(
     if kind is Kind.EMPLOYEE:
         return
     if sponsor is None:
-        remedy = "Name the employee who answers for them: --sponsor NAME."
+        remedy = "Name the employee who answers for them: --sponsor NAME, in a file the column sponsor."
         raise Invalid(f"sponsor: a {kind} needs somebody who answers for them.", remedy=remedy)
     if expires_at is None:
-        raise Invalid(f"expires_at: a {kind} needs an end.", remedy="Give a date: --expires 2027-01-31.")
+        raise Invalid(f"expires_at: a {kind} needs an end.", remedy="Give a date: --expires 2027-01-31, in a file the column expires.")
     if expires_at > now + TERM_MAX_S:
         raise Invalid(
             "expires_at: the end is too far away.",

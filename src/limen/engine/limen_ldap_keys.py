@@ -67,7 +67,9 @@ _OWN: Mapping[str, Key] = {
     "url": Key(Text(ADDRESS), "Its address; ldap:// needs `start_tls`, or this machine.", required=True),
     "base": Key(Text(DN), "Where people, and groups, are looked for.", required=True),
     "groups_base": Key(Text(DN), "Where groups are looked for.", "`base`"),
-    "bind_dn": Key(Text(BIND), "Who reads it; Active Directory takes user@domain.", "none: read without a name"),
+    "bind_dn": Key(
+        Text(BIND), "Who reads it; Active Directory takes user@domain.", "none: read without a name"
+    ),
     "bind_secret": Key(Text(rules.SECRET_NAME), "The stored secret of `bind_dn`.", "none"),
     "start_tls": Key(Flag(), "Begin TLS on ldap:// before anything is said.", "false"),
     "ca": Key(

@@ -23,9 +23,7 @@ def forget_person(tx: Writing, username: str) -> None:
     connection = tx.connection
     for group in get_person(connection, username).groups:
         remove_member(tx, group, username)
-    update_person(
-        tx, username, name="", email="", attributes={}, signals=(), sponsor=None, groups_unknown=""
-    )
+    update_person(tx, username, name="", email="", attributes={}, signals=(), sponsor=None, groups_unknown="")
     note_signed_in(connection, username, None)
     forget_identities(tx.connection, username)
     forget_care(connection, username)

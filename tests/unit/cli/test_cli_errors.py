@@ -129,7 +129,7 @@ def test_an_import_names_every_wrong_line_and_imports_nothing(system: Limen, tmp
 
 def test_a_dry_run_says_what_an_import_then_does(system: Limen, tmp_path: Path) -> None:
     file = tmp_path / "people.csv"
-    file.write_text("username,groups,kind\nyara,staff,employee\nyves,staff;guests,partner\n")
+    file.write_text("username,groups,kind\nyara,staff,employee\nyves,staff;guests,employee\n")
     would = system("user", "import", str(file), "--dry-run")
     assert "2 would be added: yara, yves" in would.out
     assert system("user", "show", "yara").code == 1
