@@ -5,6 +5,7 @@ import json
 import pytest
 
 from limen.core.errors import Refused
+from limen.core.identity_config import PasskeyConfig
 from limen.information.identity.passkeys import (
     RelyingParty,
     authentication_options,
@@ -20,9 +21,12 @@ SITE = RelyingParty(id="limen.localhost", origin="https://auth.limen.localhost:8
 
 def enrolled() -> tuple[SoftwarePasskey, bytes]:
     passkey = SoftwarePasskey()
-    asked = registration_options(SITE, handle=b"h" * 32, username="grace", name="Grace", existing=())
+    asked = registration_options(
+        SITE, PasskeyConfig(), handle=b"h" * 32, username="grace", name="Grace", existing=()
+    )
     made = passkey.create(asked.options, SITE.origin)
-    return passkey, verify_registration(SITE, json.dumps(made), asked.challenge).public_key
+    new = verify_registration(SITE, json.dumps(made), asked.challenge, PasskeyConfig())
+    return passkey, new.public_key
 
 
 def test_it_can_be_enrolled_and_used_again_and_again() -> None:
