@@ -65,7 +65,8 @@ def demand_terms(
         remedy = "Name the employee who answers for them: --sponsor NAME, in a file the column sponsor."
         raise Invalid(f"sponsor: a {kind} needs somebody who answers for them.", remedy=remedy)
     if expires_at is None:
-        raise Invalid(f"expires_at: a {kind} needs an end.", remedy="Give a date: --expires 2027-01-31, in a file the column expires.")
+        remedy = "Give a date: --expires 2027-01-31, in a file the column expires."
+        raise Invalid(f"expires_at: a {kind} needs an end.", remedy=remedy)
     if expires_at > now + TERM_MAX_S:
         raise Invalid(
             "expires_at: the end is too far away.",
