@@ -475,10 +475,15 @@ class _Pages(BaseHTTPRequestHandler):
             asset = pages.static_assets()[name]
             body = b"" if name == "onward.js" else asset.body
             self._answer(body, {"content-type": asset.media_type, "x-content-type-options": "nosniff"})
+        elif path.startswith("/of/"):  # what a client answers in a frame
+            self._answer(b"ok", {"content-type": "text/plain"})
         elif name in PREVIEWS:
             template, context = PREVIEWS[name]
             html = pages.render(template, **context).replace('http-equiv="refresh"', 'name="onward"')
-            self._answer(html.encode(), pages.page_headers())
+            headers = pages.page_headers()
+            if context.get("frames"):
+                headers["content-security-policy"] += "; frame-src 'self'"
+            self._answer(html.encode(), headers)
         else:
             self._answer(b"", {}, 404)
 

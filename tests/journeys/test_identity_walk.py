@@ -142,6 +142,10 @@ def test_a_pipeline_proves_itself_by_its_key(walk: Demo, tmp_path: Path) -> None
         assert [one.status_code for one in answers] == [200, 403]
         assert ask(audience=API)["access_token"].count(".") == 2, "a JWT of RFC 9068"
         walk.admin.patch("/v1/workloads/ci", {"quarantined": True, "reason": "walk"})
+        wait_until(
+            "the gateway has heard",
+            lambda: machine.http.get(walk.url("tool"), headers=bearer).status_code != 200,
+        )
         assert machine.http.get(walk.url("tool"), headers=bearer).json()["code"] == "QUARANTINED"
 
 

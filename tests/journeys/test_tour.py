@@ -19,7 +19,10 @@ pytestmark = pytest.mark.envoy
 
 PROGRAM = [sys.executable, "-m", "limen"]
 PARTS = ("limen demo", "control --state", "limen gateway", "envoy/_bin")
-READY_KEYS = {"domain", "port", "ca_file", "auth_url", "apps", "services", "people", "pid", "state_dir"}
+READY_KEYS = {
+    *("domain", "port", "ca_file", "auth_url", "apps", "services", "people", "scim"),
+    *("pid", "state_dir"),
+}
 END_S = 60.0
 
 
