@@ -73,13 +73,17 @@ def test_a_server_that_is_killed_inside_a_transaction_leaves_nothing_and_comes_b
 
 
 def test_a_server_that_is_killed_at_the_commit_leaves_all_or_nothing(server: Postgres, store: Store) -> None:
-    with pytest.raises(Unavailable), store.transaction("a", "b") as tx:
-        tx.connection.execute(insert(group).values(id="x", name="x", created_at=0.0))
-        tx.change("group", "x", GroupFact("x"))
-        tx.next_seq()
-        server.stop(signal.SIGKILL)
+    told = True  # a backend that outlives its server by a moment may still commit
+    try:
+        with store.transaction("a", "b") as tx:
+            tx.connection.execute(insert(group).values(id="x", name="x", created_at=0.0))
+            tx.change("group", "x", GroupFact("x"))
+            tx.next_seq()
+            server.stop(signal.SIGKILL)
+    except Unavailable:
+        told = False
     server.start()
-    assert store.head() == groups(store) == len(store.snapshot().values) == 0
+    assert store.head() == groups(store) == len(store.snapshot().values) == int(told)
 
 
 def test_other_nodes_hear_again_after_the_server_came_back(server: Postgres) -> None:
