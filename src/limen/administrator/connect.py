@@ -8,7 +8,6 @@ Source: RFC 8252 (native apps), RFC 7636 (PKCE, S256 only), RFC 8628 (device flo
 
 import base64
 import binascii
-import hashlib
 import re
 import secrets
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from limen.core.catalogue import CONNECT_APP
 from limen.core.errors import Conflict, Invalid, LimenError, NotFound
 from limen.core.ids import Instant
 from limen.core.secret import Secret
+from limen.core.tokens import token_hash
 from limen.information.identity import throttle
 from limen.store import devices
 from limen.store.devices import DeviceCode
@@ -174,7 +174,7 @@ class ConnectDesk:
             devices.add_device(
                 tx.connection,
                 DeviceCode(
-                    code_hash=_digest(code.reveal()),
+                    code_hash=token_hash(code.reveal()),
                     user_code=user_code,
                     state="pending",
                     client=name.strip() or "a program",
@@ -261,7 +261,7 @@ def claim_device(entry: Entry, device_code: str, client_id: str) -> tuple[str, D
     A code that was begun by another client is no code (section 3.4: it is bound to its client).
     """
     connection, now = entry.tx.connection, entry.tx.now
-    found = devices.find_device(connection, _digest(device_code))
+    found = devices.find_device(connection, token_hash(device_code))
     if found is None or found.client_id != client_id or now >= found.expires_at:
         return "expired_token", None
     if found.polled_at is not None and now - found.polled_at < POLL_EVERY_S - 1:
@@ -298,7 +298,3 @@ def _is_loopback(uri: str) -> bool:
 
 def _damaged(why: str) -> Invalid:
     return Invalid(f"This request to sign in a program is damaged: {why}.", remedy="Run `limen login` again.")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

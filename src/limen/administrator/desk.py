@@ -1,6 +1,5 @@
 """What every way of signing in shares: the store, the keys, the flows under way, the buckets of attempts."""
 
-import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 
@@ -15,6 +14,7 @@ from limen.core.catalogue import Catalogue
 from limen.core.clock import Clock
 from limen.core.ids import Instant
 from limen.core.secret import Secret
+from limen.core.tokens import token_hash
 from limen.information.identity import recovery, throttle, totp
 from limen.information.identity.passkeys import RelyingParty
 from limen.information.identity.passwords import PasswordHasher
@@ -197,11 +197,6 @@ class Desk:
             spent.purge_spent(tx.connection, tx.now)
         with self.ledger.entry("limen", "the time of lower trust is over") as entry:
             lowered_trust.sweep(entry)
-
-
-def token_hash(token: str) -> str:
-    """Return the hash under which a flow or link is stored."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def seal_context(person: str) -> str:

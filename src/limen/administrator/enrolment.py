@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from limen.administrator import links
-from limen.administrator.desk import Desk, Flow, FlowData, seal_context, token_hash
+from limen.administrator.desk import Desk, Flow, FlowData, seal_context
 from limen.administrator.enrolment_life import EnrolmentEvent, EnrolmentState
 from limen.administrator.enrolment_work import EnrolmentShell, Work
 from limen.administrator.ledger import Entry
 from limen.administrator.session_values import Over, SignedIn, TooMany, Visit, Wrong
 from limen.core.errors import Invalid
 from limen.core.secret import Secret
+from limen.core.tokens import token_hash
 from limen.information.identity import passkeys, throttle, totp
 from limen.information.identity.assurance import PASSKEY, PASSWORD, TOTP
 from limen.information.identity.passwords import PasswordVerdict, parse_new_password

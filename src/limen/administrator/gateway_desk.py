@@ -15,12 +15,13 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from limen.administrator.gateway_ca import GatewayCa, GatewayCertificate, Issued, verify_node
-from limen.administrator.join_wire import SECRET_BYTES, Join, JoinToken, Welcome, hash_secret, render_token
+from limen.administrator.join_wire import SECRET_BYTES, Join, JoinToken, Welcome, render_token
 from limen.administrator.ledger import Ledger
 from limen.administrator.ship_wire import journal_of_next
 from limen.core.clock import Clock
 from limen.core.errors import Invalid, Refused
 from limen.core.secret import Secret
+from limen.core.tokens import token_hash
 from limen.store import gateways
 
 TOKEN_LIFE_S = 3_600.0
@@ -72,7 +73,7 @@ class GatewayDesk:
         secret = secrets.token_urlsafe(SECRET_BYTES)
         with self._ledger.entry(actor, reason) as entry:
             expires_at = entry.tx.now + life_s
-            gateways.add_join_token(entry.tx, node, hash_secret(secret), expires_at)
+            gateways.add_join_token(entry.tx, node, token_hash(secret), expires_at)
             entry.note("gateway.token", target=node, expires_at=expires_at)
         return render_token(JoinToken(node, addresses or self._addresses, self._ca.fingerprint, secret))
 
@@ -86,7 +87,7 @@ class GatewayDesk:
         node = verify_node(request.node)
         jwk = verify_jwk(request.assertion_jwk)
         with self._ledger.entry(f"gateway:{node}", "joined with a token", ip=address) as entry:
-            actor = gateways.use_join_token(entry.tx, hash_secret(request.secret), node)
+            actor = gateways.use_join_token(entry.tx, token_hash(request.secret), node)
             before = gateways.load_gateway(entry.tx.connection, node)
             issued = self._ca.issue_gateway(node, request.csr, self._clock.now())
             gateways.join_gateway(entry.tx, node, serial=issued.serial, expires_at=issued.expires_at, jwk=jwk)

@@ -8,13 +8,13 @@
 
 import base64
 import binascii
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from limen.administrator.feed_wire import Bye
+from limen.core import base64url
 from limen.core.errors import Invalid
 from limen.core.secret import Secret
 
@@ -118,7 +118,7 @@ def parse_to_joiner(line: bytes) -> CaIs | Welcome | Bye:
 
 def render_token(token: JoinToken) -> Secret[str]:
     """Return the one string that an operator carries."""
-    body = base64.urlsafe_b64encode(msgspec.json.encode(token)).rstrip(b"=").decode()
+    body = base64url.encode(msgspec.json.encode(token))
     return Secret(TOKEN_FORM + body)
 
 
@@ -140,11 +140,6 @@ def parse_token(text: str) -> JoinToken:
             remedy="Paste the whole line that `limen gateway token` printed.",
             code="JOIN_INVALID",
         ) from None
-
-
-def hash_secret(secret: str) -> str:
-    """Return the hash under which control keeps a token's secret."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def parse_address(text: str, field: str) -> tuple[str, int]:

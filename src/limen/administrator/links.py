@@ -2,12 +2,13 @@
 
 import secrets
 
-from limen.administrator.desk import Desk, token_hash
+from limen.administrator.desk import Desk
 from limen.administrator.hands import demand_another
 from limen.administrator.ledger import Entry
 from limen.core.errors import Conflict, NotFound
 from limen.core.roles import BREAK_GLASS, EMERGENCY
 from limen.core.secret import Secret
+from limen.core.tokens import token_hash
 from limen.store import credentials as keys
 from limen.store import sign_ins
 from limen.store.database import Transaction

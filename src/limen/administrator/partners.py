@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from limen.administrator.desk import Desk, token_hash
+from limen.administrator.desk import Desk
 from limen.administrator.hands import demand_another
 from limen.administrator.invitations import new_invitation
 from limen.administrator.ledger import Entry
@@ -27,6 +27,7 @@ from limen.core.entities import Kind, Status
 from limen.core.errors import Conflict, Invalid, LimenError
 from limen.core.ids import Instant
 from limen.core.secret import Secret
+from limen.core.tokens import token_hash
 from limen.store import directory, person_care, sign_ins
 from limen.store.directory import Person
 from limen.store.directory.csv_import import WrongTerms

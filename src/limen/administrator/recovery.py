@@ -17,13 +17,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from limen.administrator import links
-from limen.administrator.desk import Desk, token_hash
+from limen.administrator.desk import Desk
 from limen.administrator.ledger import Entry
 from limen.administrator.recovery_life import RecoveryEvent, RecoveryState, step
 from limen.administrator.session_values import Over, TooMany, Visit, Wrong
 from limen.core.errors import Conflict
 from limen.core.ids import Instant, new_id
 from limen.core.secret import Secret
+from limen.core.tokens import token_hash
 from limen.information.identity import known_browser, throttle
 from limen.information.identity.passwords import PasswordVerdict
 from limen.information.identity.recovery import hash_spoken, spoken_code

@@ -9,11 +9,7 @@ Laws:
     V1 rotation has no gap: the new token counts before the old ones end.
 """
 
-import base64
 import contextlib
-import hashlib
-import hmac
-import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,13 +18,13 @@ import msgspec
 
 from limen.administrator.desk import Desk
 from limen.administrator.ledger import Entry
-from limen.administrator.workloads import REFUSAL_NOTED_EVERY_S, USE_NOTED_EVERY_S, Failures
+from limen.administrator.workloads import REFUSAL_NOTED_EVERY_S, USE_NOTED_EVERY_S, Failures, TokenRefused
 from limen.core.entities import Status
-from limen.core.errors import LimenError, NotFound, Refused, Unavailable
+from limen.core.errors import NotFound, Refused, Unavailable
 from limen.core.identity_config import ScimConfig
-from limen.core.ids import Instant, TokenHash
+from limen.core.ids import Instant
 from limen.core.secret import Secret
-from limen.core.tokens import token_hash
+from limen.core.tokens import mint_marked, verify_marked
 from limen.store import directory, scim_tokens
 from limen.store import scim as rows
 from limen.store.scim import USER, ScimResource
@@ -39,14 +35,6 @@ PREFIX = "limen_scim_"
 
 USER_URN = "urn:ietf:params:scim:schemas:core:2.0:User"
 KEPT_S = 30 * 86_400.0  # how long a token that is over is still shown
-_SHAPE = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}\.[A-Za-z0-9_-]{{22}}")
-
-
-class ScimTokenRefused(LimenError):
-    """No client is behind this credential. `wait_s`: too many such came from there."""
-
-    code = "TOKEN_INVALID"
-    wait_s: float = 0.0
 
 
 class ScimClients:
@@ -129,9 +117,9 @@ class ScimClients:
         """Return the client that a token proves.
 
         Raises:
-            ScimTokenRefused: it proves none. One answer for every reason: the cause is in the event.
+            TokenRefused: it proves none. One answer for every reason: the cause is in the event.
         """
-        hashed = _verify(self._desk.key, text)
+        hashed = verify_marked(self._desk.key, PREFIX, text)
         if hashed is None:
             raise self._refused(ip)
         with self._desk.ledger.store.read() as connection:
@@ -185,9 +173,8 @@ class ScimClients:
     # --- inside ----------------------------------------------------------------------------------------
 
     def _issue(self, entry: Entry, name: str, label: str, life_s: float) -> tuple[Secret[str], ScimToken]:
-        body = f"{PREFIX}{_b64(secrets.token_bytes(32))}"
-        token = Secret(f"{body}.{_tag(self._desk.key, body)}")
-        made = scim_tokens.add_token(entry.tx, name, token_hash(token.reveal()), label=label, life_s=life_s)
+        token, hashed = mint_marked(self._desk.key, PREFIX)
+        made = scim_tokens.add_token(entry.tx, name, hashed, label=label, life_s=life_s)
         about = {"token": made.id, "name": made.name, "expires_at": made.expires_at}
         entry.note("scim.token_made", target=f"scim:{name}", **about)
         return token, made
@@ -197,9 +184,9 @@ class ScimClients:
         entry.note("scim.token_revoked", target=f"scim:{gone.client}", token=gone.id)
         return gone
 
-    def _refused(self, ip: str) -> ScimTokenRefused:
+    def _refused(self, ip: str) -> TokenRefused:
         wait_s = self._failures.charge(ip)
-        refused = ScimTokenRefused(
+        refused = TokenRefused(
             "This is not a token of a SCIM client.", remedy="Make one: `limen scim token NAME`."
         )
         refused.wait_s = wait_s
@@ -251,19 +238,3 @@ def _adopted(
         document=msgspec.json.encode(document).decode(),
     )
     return row, values
-
-
-def _verify(key: bytes, text: str) -> TokenHash | None:
-    """Return the hash of a token whose MAC is ours (law K1)."""
-    if not _SHAPE.fullmatch(text):
-        return None
-    body, _, tag = text.rpartition(".")
-    return token_hash(text) if hmac.compare_digest(tag, _tag(key, body)) else None
-
-
-def _tag(key: bytes, body: str) -> str:
-    return _b64(hmac.digest(key, body.encode(), hashlib.sha256)[:16])
-
-
-def _b64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

@@ -4,7 +4,6 @@ A token is random and only its hash is stored. It says the feed position of the 
 good, so a gateway that is not there yet knows to wait (law F4).
 """
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +19,7 @@ from limen.core.clock import Clock
 from limen.core.errors import Conflict, Invalid, LimenError, NotFound
 from limen.core.ids import Instant, TokenHash, new_id
 from limen.core.secret import Secret
-from limen.core.tokens import mint_token, verify_token
+from limen.core.tokens import mint_token, token_hash, verify_token
 from limen.store import sessions as rows
 from limen.store.database import Transaction
 from limen.store.sessions import AppSession, ExchangeCode, Session
@@ -152,7 +151,7 @@ class Sessions:
             rows.add_code(
                 tx.connection,
                 ExchangeCode(
-                    code_hash=_digest(code.reveal()),
+                    code_hash=token_hash(code.reveal()),
                     session=session.id,
                     app=destination.app,
                     nonce_hash=destination.nonce_hash,
@@ -173,11 +172,11 @@ class Sessions:
             replaces: the app token that the browser holds already; it overlaps 15 s.
         """
         with self.ledger.entry("limen", f"open {app}") as entry:
-            found = rows.spend_code(entry.tx.connection, _digest(code))
+            found = rows.spend_code(entry.tx.connection, token_hash(code))
             if found is None or found.app != app or found.expires_at <= entry.tx.now:
                 return None
             # Without a flow cookie no browser asked: a code may have been made for the hash of nothing.
-            if not nonce or not hmac.compare_digest(found.nonce_hash, _digest(nonce)):
+            if not nonce or not hmac.compare_digest(found.nonce_hash, token_hash(nonce)):
                 return None
             parent = rows.load_session(entry.tx.connection, found.session)
             if parent is None or not self._live(parent, entry.tx.now):
@@ -212,11 +211,11 @@ class Sessions:
     ) -> tuple[Secret[str], Instant] | None:
         """Return a program's token and its end for a code, or None. The code is spent either way."""
         with self.ledger.entry("limen", "sign in a program", ip=ip) as entry:
-            found = rows.spend_code(entry.tx.connection, _digest(code))
+            found = rows.spend_code(entry.tx.connection, token_hash(code))
             if found is None or found.app != CONNECT_APP or found.expires_at <= entry.tx.now:
                 return None
             if found.return_to != redirect_uri or not hmac.compare_digest(
-                found.nonce_hash, _digest(verifier)
+                found.nonce_hash, token_hash(verifier)
             ):
                 return None
             return self.open_program(entry, found.session, "limen login")
@@ -367,7 +366,3 @@ def apps_of(children: Iterable[AppSession]) -> tuple[str, ...]:
 def _note_ended(entry: Entry, ended: AppSession, person: str, by: str) -> None:
     about = {"person": person} if person else {}
     entry.note("app_session.ended", target=ended.parent, app=ended.app, kind=ended.kind, by=by, **about)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

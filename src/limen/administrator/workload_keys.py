@@ -14,12 +14,13 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from limen.administrator.ledger import Entry, Ledger
-from limen.administrator.oauth.machine_proofs import SECRET_PREFIX, hash_secret
+from limen.administrator.oauth.machine_proofs import SECRET_PREFIX
 from limen.core.catalogue import Catalogue
 from limen.core.changes import MACHINE_SESSION
 from limen.core.errors import Invalid, NotFound, Refused
 from limen.core.ids import Instant
 from limen.core.secret import Secret
+from limen.core.tokens import token_hash
 from limen.store import machines
 from limen.store.machines import KEY, SECRET, Credential, MachineSession
 from limen.store.workloads import get_workload
@@ -70,7 +71,7 @@ class WorkloadKeys:
         with self._ledger.entry(actor, reason) as entry:
             self._make_room(entry, name, entry.tx.now + overlap_s)
             made = machines.add_credential(
-                entry.tx, name, kind=SECRET, proof=hash_secret(text), label=label, life_s=life_s
+                entry.tx, name, kind=SECRET, proof=token_hash(text), label=label, life_s=life_s
             )
             _note(entry, "secret_added", made)
         return Secret(text), made

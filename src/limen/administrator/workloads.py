@@ -50,7 +50,7 @@ def unguarded(_: Transaction) -> None:
 
 
 class TokenRefused(LimenError):
-    """No workload is behind this credential. `wait_s`: too many such came from there."""
+    """Nobody is behind this credential. `wait_s`: too many such came from there."""
 
     code = "TOKEN_INVALID"
     wait_s: float = 0.0

@@ -14,7 +14,6 @@ Laws:
     A2 the door decides. Who calls is what the token proves, whatever else the request says.
 """
 
-import ipaddress
 from collections.abc import Awaitable, Callable
 
 from fastapi import Request
@@ -28,16 +27,13 @@ from limen.administrator.sessions import Sessions
 from limen.administrator.workloads import TokenRefused, Workloads
 from limen.api.admin import create_admin
 from limen.api.deps import AdminDeps, Caller
+from limen.api.door import read_address, read_bearer
 from limen.api.problems import problem
 from limen.core.errors import Invalid, LimenError
 from limen.core.ids import EntityRef
 
-PEER = "x-limen-peer"
-"""The client's address, written by Envoy after it has removed whatever came under this name."""
-
 BODY_MAX_BYTES = 16 * 1024 * 1024  # a bundle; 5,000 people as CSV are 1 MB
 CALLER = "limen.caller"
-SCHEME = "bearer"
 SESSION_TOKEN = "l1."  # noqa: S105 - how tokens of sessions begin (`core.tokens`)
 
 
@@ -78,7 +74,7 @@ class TokenGate:
         await self._app(scope, _bounded(receive), send)
 
     async def _identify(self, headers: Headers) -> Caller:
-        return await run_in_threadpool(self._caller, _bearer(headers), _address(headers))
+        return await run_in_threadpool(self._caller, read_bearer(headers), _address(headers))
 
     def _caller(self, token: str, ip: str) -> Caller:
         """Return whom a token proves.
@@ -102,23 +98,11 @@ class TokenGate:
         return Caller(workload, f"workload:{workload.id}", ip, proven)
 
 
-def _bearer(headers: Headers) -> str:
-    """Return the one bearer credential; empty when there is none, or more than one."""
-    given = headers.getlist("authorization")
-    scheme, _, text = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-    return text if scheme.lower() == SCHEME else ""
-
-
 def _address(headers: Headers) -> str:
-    given = headers.getlist(PEER)
-    try:
-        return str(ipaddress.ip_address(given[0])) if len(given) == 1 else _nobody()
-    except ValueError:
-        return _nobody()
-
-
-def _nobody() -> str:
-    raise Invalid("This call did not come through a gateway.", remedy="Call the sign-in host by HTTPS.")
+    found = read_address(headers)
+    if found is None:
+        raise Invalid("This call did not come through a gateway.", remedy="Call the sign-in host by HTTPS.")
+    return found
 
 
 def _bounded(receive: Receive) -> Callable[[], Awaitable[Message]]:

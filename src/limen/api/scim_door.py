@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import ipaddress
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -29,8 +28,10 @@ from starlette.types import Receive, Scope, Send
 
 from limen.administrator import links
 from limen.administrator.desk import Desk
-from limen.administrator.scim_clients import ScimClients, ScimTokenRefused
+from limen.administrator.scim_clients import ScimClients
 from limen.administrator.upstream_groups import settle_listed
+from limen.administrator.workloads import TokenRefused
+from limen.api.door import read_address, read_bearer
 from limen.core.errors import LimenError
 from limen.core.identity_config import ScimConfig
 
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 PATH = "/scim/v2"
 MEDIA_TYPE = "application/scim+json"
 ERROR_URN = "urn:ietf:params:scim:api:messages:2.0:Error"
-PEER = "x-limen-peer"
-"""The client's address, written by Envoy after it has removed whatever came under this name."""
 
 AT_ONCE = 4  # requests that are worked on; the others wait
 BODY_S = 30.0  # within which a body must have come
@@ -82,12 +81,12 @@ class ScimDoor:
         headers = Headers(scope=scope)
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(AT_ONCE)
-        ip = _address(headers)
+        ip = read_address(headers)
         if ip is None:
             return _error(400, "This call did not come through a gateway.")
         try:
-            config = await anyio.to_thread.run_sync(self._admit, _bearer(headers), ip)
-        except ScimTokenRefused as refused:
+            config = await anyio.to_thread.run_sync(self._admit, read_bearer(headers), ip)
+        except TokenRefused as refused:
             return _refuse(refused)
         except LimenError as error:
             return _error(503, error.message)
@@ -180,7 +179,7 @@ def _error(status: int, detail: str, scim_type: str = "", **headers: str) -> Res
     return Response(msgspec.json.encode(body), status, {"cache-control": "no-store", **headers}, MEDIA_TYPE)
 
 
-def _refuse(refused: ScimTokenRefused) -> Response:
+def _refuse(refused: TokenRefused) -> Response:
     """Law O1."""
     if refused.wait_s:
         return _error(
@@ -212,18 +211,3 @@ async def _read(headers: Headers, receive: Receive) -> bytes | Response:
                     return b"".join(parts)
     except TimeoutError:
         return _error(408, "The body did not come.")
-
-
-def _bearer(headers: Headers) -> str:
-    """Return the one bearer credential; empty when there is none, or more than one."""
-    given = headers.getlist("authorization")
-    scheme, _, text = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-    return text if scheme.lower() == "bearer" else ""
-
-
-def _address(headers: Headers) -> str | None:
-    given = headers.getlist(PEER)
-    try:
-        return str(ipaddress.ip_address(given[0])) if len(given) == 1 else None
-    except ValueError:
-        return None

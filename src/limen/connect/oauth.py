@@ -4,8 +4,6 @@ Source: RFC 8414 (discovery), RFC 6749 §5, RFC 7636 (PKCE), RFC 8628 (device fl
 RFC 9207 (`iss`).
 """
 
-import base64
-import hashlib
 import secrets
 import time
 from collections.abc import Callable
@@ -16,6 +14,7 @@ import msgspec
 
 from limen.connect.https import Https, parse_reply, read_object
 from limen.connect.plain import plain
+from limen.core import base64url
 from limen.core.errors import Refused, Unavailable
 from limen.core.secret import Secret
 
@@ -95,8 +94,7 @@ class Proof(NamedTuple):
 def make_proof() -> Proof:
     """Return a fresh verifier with its S256 challenge (RFC 7636 §4)."""
     verifier = secrets.token_urlsafe(32)
-    digest = hashlib.sha256(verifier.encode()).digest()
-    return Proof(Secret(verifier), base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
+    return Proof(Secret(verifier), base64url.sha256(verifier))
 
 
 class OAuth:

@@ -4,13 +4,13 @@ Law: O1 no open redirect. A destination is an app of the catalogue and a path on
 the sign-in host. Nothing else can be written as one, so nothing else is ever redirected to.
 """
 
-import base64
 import re
 from collections.abc import Mapping
 
 import msgspec
 
 from limen.administrator.step_up import Need
+from limen.core import base64url
 from limen.core.catalogue import Catalogue
 from limen.core.errors import Invalid
 from limen.core.needs import NEEDS
@@ -85,7 +85,7 @@ def parse_flow(text: str, catalogue: Catalogue) -> Target:
     if not text:
         return HOME
     try:
-        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        raw = base64url.decode(text)
         found = msgspec.json.decode(raw, type=Target)
         if not found.app:
             path = parse_path(found.path)
@@ -103,7 +103,7 @@ def render_flow(target: Target) -> str:
     """Return what a form carries of a destination; empty for home."""
     if target == HOME:
         return ""
-    return base64.urlsafe_b64encode(msgspec.json.encode(target)).rstrip(b"=").decode()
+    return base64url.encode(msgspec.json.encode(target))
 
 
 def _need(text: str) -> str:

@@ -7,7 +7,6 @@ A workload's token is `limen_wl_<32 random bytes>.<16-byte tag>`: of another for
 that neither is ever taken for the other.
 """
 
-import base64
 import hashlib
 import hmac
 import re
@@ -15,12 +14,13 @@ import secrets
 
 import msgspec
 
+from limen.core import base64url
 from limen.core.errors import Invalid
 from limen.core.ids import TokenHash
 from limen.core.secret import Secret
 
 _SHAPE = re.compile(r"l1\.(0|[1-9][0-9]{0,15})\.[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
-_WORKLOAD_SHAPE = re.compile(r"limen_wl_[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
+_MARKED_REST = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
 TOKEN_LENGTH_MAX = 128  # characters; longer ones are not looked at
 WORKLOAD_PREFIX = "limen_wl_"
 """By which scanners for leaked secrets know a workload's token."""
@@ -35,7 +35,7 @@ class VerifiedToken(msgspec.Struct, frozen=True):
 
 def mint_token(key: bytes, seq: int) -> tuple[Secret[str], TokenHash]:
     """Return a new token and its hash. `key` is the 32-byte token key of this state."""
-    body = f"l1.{seq}.{_b64(secrets.token_bytes(32))}"
+    body = f"l1.{seq}.{base64url.encode(secrets.token_bytes(32))}"
     token = f"{body}.{_tag(key, body)}"
     return Secret(token), token_hash(token)
 
@@ -56,9 +56,7 @@ def verify_token(key: bytes, text: str) -> VerifiedToken:
 
 def mint_workload_token(key: bytes) -> tuple[Secret[str], TokenHash]:
     """Return a new token of a workload and its hash."""
-    body = f"{WORKLOAD_PREFIX}{_b64(secrets.token_bytes(32))}"
-    token = f"{body}.{_tag(key, body)}"
-    return Secret(token), token_hash(token)
+    return mint_marked(key, WORKLOAD_PREFIX)
 
 
 def verify_workload_token(key: bytes, text: str) -> TokenHash:
@@ -67,15 +65,31 @@ def verify_workload_token(key: bytes, text: str) -> TokenHash:
     Raises:
         Invalid: not of the form, or the MAC is not ours.
     """
-    known = len(text) <= TOKEN_LENGTH_MAX and _WORKLOAD_SHAPE.fullmatch(text) is not None
-    body, _, tag = text.rpartition(".") if known else ("", "", "")
-    if not known or not hmac.compare_digest(tag, _tag(key, body)):
+    found = verify_marked(key, WORKLOAD_PREFIX, text)
+    if found is None:
         raise Invalid(
             "This is not a workload's token of this Limen.",
             remedy="Make one: `limen workload token NAME`.",
             code="TOKEN_INVALID",
         )
-    return token_hash(text)
+    return found
+
+
+def mint_marked(key: bytes, prefix: str) -> tuple[Secret[str], TokenHash]:
+    """Return a new token of the kind that a prefix marks, and its hash."""
+    body = f"{prefix}{base64url.encode(secrets.token_bytes(32))}"
+    token = f"{body}.{_tag(key, body)}"
+    return Secret(token), token_hash(token)
+
+
+def verify_marked(key: bytes, prefix: str, text: str) -> TokenHash | None:
+    """Return the hash of a token of that kind that was issued here; None for what is none."""
+    if len(text) > TOKEN_LENGTH_MAX or not text.startswith(prefix):
+        return None
+    if not _MARKED_REST.fullmatch(text[len(prefix) :]):
+        return None
+    body, _, tag = text.rpartition(".")
+    return token_hash(text) if hmac.compare_digest(tag, _tag(key, body)) else None
 
 
 def token_hash(text: str) -> TokenHash:
@@ -84,8 +98,4 @@ def token_hash(text: str) -> TokenHash:
 
 
 def _tag(key: bytes, body: str) -> str:
-    return _b64(hmac.digest(key, body.encode(), "sha256")[:16])
-
-
-def _b64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return base64url.encode(hmac.digest(key, body.encode(), "sha256")[:16])

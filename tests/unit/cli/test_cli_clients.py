@@ -90,4 +90,4 @@ def test_a_client_in_a_running_system(system: Limen, served: Path, tmp_path: Pat
     finally:
         for path, text in before.items():
             (folder / path).write_text(text)
-        assert system("policy", "apply", str(folder), "--reason", "as it was").code == 0
+        assert system("policy", "apply", str(folder), "--yes", "--reason", "as it was").code == 0

@@ -3,10 +3,11 @@
 A code is random, good for a minute and once, and worth nothing without the verifier of its challenge.
 """
 
-from limen.administrator.oauth.issuing import Issuing, digest, new_token
+from limen.administrator.oauth.issuing import Issuing, new_token
 from limen.administrator.oauth.request import AuthenticationRequest
 from limen.core.client_config import ClientConfig
 from limen.core.secret import Secret
+from limen.core.tokens import token_hash
 from limen.store import oauth as rows
 from limen.store.oauth import CODE, OauthToken
 from limen.store.sessions import Session
@@ -43,5 +44,5 @@ class Authorizations:
                 "jkt": request.jkt,
             }
             now = entry.tx.now
-            rows.add_token(entry.tx, OauthToken(digest(code), CODE, begun.id, data, now, now + CODE_S))
+            rows.add_token(entry.tx, OauthToken(token_hash(code), CODE, begun.id, data, now, now + CODE_S))
         return Secret(code)

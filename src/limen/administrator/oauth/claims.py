@@ -3,7 +3,6 @@
 Source: OIDC Core 1.0 sections 2, 5.1, 5.4; RFC 9068 section 2.2; OIDC Back-Channel Logout 1.0 section 2.4.
 """
 
-import base64
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import msgspec
 
 from limen.administrator.oauth.levels import acr_of, amr_of
+from limen.core import base64url
 from limen.core.ids import Instant
 from limen.store.oauth import Authorization
 from limen.store.sessions import Session
@@ -96,4 +96,4 @@ def logout_claims(
 def at_hash(access_token: str) -> str:
     """Return what ties an ID token to its access token (OIDC Core 3.1.3.6); we sign with SHA-256 alone."""
     digest = hashlib.sha256(access_token.encode()).digest()
-    return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+    return base64url.encode(digest[:16])

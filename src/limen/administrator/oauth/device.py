@@ -20,10 +20,11 @@ from limen.administrator.connect import (
     render_user_code,
 )
 from limen.administrator.oauth.grants import TOKEN_PATH
-from limen.administrator.oauth.issuing import Issuing, Live, digest
+from limen.administrator.oauth.issuing import Issuing, Live
 from limen.administrator.oauth.request import RequestRefused, parse_audiences, parse_scopes
 from limen.administrator.oauth.tokens import Tokens
 from limen.administrator.oauth.values import Grant, OAuthRefused, TokenRequest
+from limen.core.tokens import token_hash
 from limen.store import oauth as rows
 from limen.store.devices import find_device
 
@@ -96,7 +97,7 @@ class DeviceFlow:
             raise OAuthRefused("unauthorized_client", f"This client may not use {GRANT_NAME}.")
         code = request.form.get("device_code", "")
         with issuing.desk.ledger.store.read() as connection:
-            if find_device(connection, digest(code)) is None:  # before anything is stored of a stranger's
+            if find_device(connection, token_hash(code)) is None:  # before anything is stored of a stranger's
                 raise OAuthRefused("expired_token", "The device flow says expired_token.")
         jkt = issuing.clients.prove_key(client, request)
         with issuing.desk.ledger.entry("limen", "poll of a device flow", ip=request.ip) as entry:

@@ -16,10 +16,11 @@ import httpx
 import msgspec
 
 from limen.administrator.desk import Desk
-from limen.administrator.oauth.machine_proofs import Proven, unproven_claims
+from limen.administrator.oauth.machine_proofs import Proven
 from limen.administrator.oauth.values import OAuthRefused, TokenRequest
 from limen.core.errors import Unavailable
 from limen.core.identity_config import IssuerConfig
+from limen.information.identity import client_assertion
 from limen.information.identity.jwks import KeyRing, TokenInvalid, demand
 from limen.information.identity.provider_http import ProviderHttp
 from limen.information.identity.workload_claims import matching_workloads
@@ -61,7 +62,7 @@ class Exchange:
         """
         _demand_form(request)
         token = request.form["subject_token"]
-        claimed = unproven_claims(token).get("iss")
+        claimed = client_assertion.unproven_claims(token).get("iss")
         config = self._find(claimed)
         claims = self._ring(config).verify(token, self._desk.clock.now(), types=TYPES).claims
         now = self._desk.clock.now()

@@ -6,19 +6,19 @@ answer is `invalid_grant` for every reason, and the reason is in the journal.
 Source: RFC 6749 sections 4.1.3, 6, 10.4; RFC 7636 section 4.6; RFC 9700 sections 2.1.1, 4.14.2.
 """
 
-import base64
-import hashlib
 import hmac
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from limen.administrator.oauth.clients import Client
-from limen.administrator.oauth.issuing import Issuing, Live, digest
+from limen.administrator.oauth.issuing import Issuing, Live
 from limen.administrator.oauth.request import RequestRefused, parse_audiences
 from limen.administrator.oauth.tokens import Drawn, Tokens
 from limen.administrator.oauth.values import Grant, OAuthRefused, TokenRequest
+from limen.core import base64url
 from limen.core.ids import Instant
+from limen.core.tokens import token_hash
 from limen.store import oauth as rows
 from limen.store.oauth import CODE, REFRESH, Authorization, OauthToken
 
@@ -87,7 +87,7 @@ class Grants:
             OAuthRefused: it is none. One that was used before, or that another client brings, has leaked.
         """
         with self._issuing.desk.ledger.store.read() as connection:
-            token = rows.load_token(connection, digest(text), kind) if text else None
+            token = rows.load_token(connection, token_hash(text), kind) if text else None
             found = rows.load_authorization(connection, token.authorization) if token else None
             live = self._issuing.find_live(connection, found.id) if found else None
         if token is None or found is None:
@@ -187,8 +187,7 @@ def _wrong_code(token: OauthToken, request: TokenRequest, jkt: str) -> str:
 
 def challenge_of(verifier: str) -> str:
     """Return the S256 challenge of a verifier (RFC 7636 section 4.2)."""
-    hashed = hashlib.sha256(verifier.encode()).digest()
-    return base64.urlsafe_b64encode(hashed).rstrip(b"=").decode()
+    return base64url.sha256(verifier)
 
 
 def _narrower(text: str | None, authorization: Authorization) -> tuple[str, ...]:

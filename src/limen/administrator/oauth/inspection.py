@@ -14,10 +14,11 @@ import msgspec
 
 from limen.administrator.oauth.claims import person_claims
 from limen.administrator.oauth.clients import Client
-from limen.administrator.oauth.issuing import Issuing, Live, digest
+from limen.administrator.oauth.issuing import Issuing, Live
 from limen.administrator.oauth.tokens import ACCESS_TYPE
 from limen.administrator.oauth.values import OAuthRefused, TokenRequest
 from limen.core.entities import Status
+from limen.core.tokens import token_hash
 from limen.information.identity import dpop
 from limen.information.identity.jwks import TokenInvalid
 from limen.store import oauth as rows
@@ -125,7 +126,7 @@ class Inspection:
 
     def _tell_refresh(self, client: Client, token: str) -> Mapping[str, Any]:
         with self._issuing.desk.ledger.store.read() as connection:
-            row = rows.load_token(connection, digest(token), REFRESH) if token else None
+            row = rows.load_token(connection, token_hash(token), REFRESH) if token else None
             live = self._issuing.find_live(connection, row.authorization) if row else None
         now = self._issuing.desk.clock.now()
         if row is None or live is None or row.used_at is not None or row.expires_at <= now:
@@ -156,13 +157,13 @@ class Inspection:
         why = "the client revoked it"
         with self._issuing.desk.ledger.entry("limen", why, ip=request.ip) as entry:
             connection = entry.tx.connection
-            refresh = rows.load_token(connection, digest(token), REFRESH) if token else None
+            refresh = rows.load_token(connection, token_hash(token), REFRESH) if token else None
             found = rows.load_authorization(connection, refresh.authorization) if refresh else None
             if found is not None and found.client == client.name:
                 self._issuing.end(entry, found, why, tell=False)
                 return
             claims = self._read(token)
-            row = rows.load_token(connection, digest(str(claims.get("jti"))), ACCESS) if claims else None
+            row = rows.load_token(connection, token_hash(str(claims.get("jti"))), ACCESS) if claims else None
             if row is not None and claims is not None and claims.get("client_id") == client.name:
                 rows.remove_token(entry.tx, row.hash)
 
@@ -182,7 +183,7 @@ class Inspection:
         if claims is None:
             return None
         with self._issuing.desk.ledger.store.read() as connection:
-            row = rows.load_token(connection, digest(str(claims.get("jti"))), ACCESS)
+            row = rows.load_token(connection, token_hash(str(claims.get("jti"))), ACCESS)
             live = self._issuing.find_live(connection, row.authorization) if row else None
         if row is None or live is None or row.expires_at <= self._issuing.desk.clock.now():
             return None

@@ -11,7 +11,6 @@ Laws:
        end of a person, a grant or a time window that is known when it is given.
 """
 
-import hashlib
 import hmac
 import ipaddress
 import secrets
@@ -207,11 +206,6 @@ def known_ip(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         return LOOPBACK
-
-
-def digest(text: str) -> str:
-    """Return the hash under which a code, a refresh token or the id of an access token is stored."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def new_token(prefix: str = "") -> str:

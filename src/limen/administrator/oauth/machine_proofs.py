@@ -11,7 +11,6 @@ Source: RFC 7523 section 2.2, RFC 8705 section 2.1.2, RFC 6749 section 2.3.1.
 
 import base64
 import binascii
-import hashlib
 from collections.abc import Mapping
 from urllib.parse import unquote_plus
 
@@ -21,6 +20,7 @@ from limen.administrator.desk import Desk
 from limen.administrator.oauth.values import OAuthRefused, TokenRequest
 from limen.core.catalogue import Catalogue
 from limen.core.ids import Instant
+from limen.core.tokens import token_hash
 from limen.information.identity import client_assertion
 from limen.information.identity.client_assertion import Spend
 from limen.information.identity.jwks import KeyRing, TokenInvalid, read_header
@@ -108,7 +108,7 @@ class MachineProofs:
         if len(secret) > SECRET_LENGTH_MAX or not secret.startswith(SECRET_PREFIX):
             raise TokenInvalid("its secret is wrong")
         with self._desk.ledger.store.read() as connection:
-            found = machines.find_secret(connection, hash_secret(secret))
+            found = machines.find_secret(connection, token_hash(secret))
         if found is None or found.workload != name:
             raise TokenInvalid("its secret is wrong")
         if self._desk.clock.now() >= found.expires_at:
@@ -135,25 +135,8 @@ def by_certificate(request: TokenRequest, catalogue: Catalogue) -> Proven:
 
 def claimed_subject(assertion: str) -> str:
     """Return whom an assertion says that it is of; empty for nobody. Nothing of it is proven yet."""
-    value = unproven_claims(assertion).get("sub")
+    value = client_assertion.unproven_claims(assertion).get("sub")
     return value if isinstance(value, str) else ""
-
-
-def unproven_claims(token: str) -> Mapping[str, object]:
-    """Return what a token claims. Nothing of it is proven yet."""
-    if len(token) > client_assertion.ASSERTION_LENGTH_MAX or token.count(".") != 2:
-        return {}
-    part = token.split(".")[1]
-    try:
-        raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-        return msgspec.json.decode(raw, type=dict[str, object])
-    except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError):
-        return {}
-
-
-def hash_secret(secret: str) -> str:
-    """Return the hash under which a secret is stored: it has 256 random bits, so nothing slower is needed."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _key_of(header: Mapping[str, object], keys: list[Credential]) -> Credential:

@@ -15,8 +15,9 @@ import msgspec
 from limen.administrator.ledger import Entry
 from limen.administrator.oauth.claims import Subject, id_claims, person_claims, session_claims
 from limen.administrator.oauth.clients import Client
-from limen.administrator.oauth.issuing import Issuing, Live, digest, new_token
+from limen.administrator.oauth.issuing import Issuing, Live, new_token
 from limen.core.ids import Instant, new_id
+from limen.core.tokens import token_hash
 from limen.store import oauth as rows
 from limen.store.oauth import ACCESS, REFRESH, OauthToken
 
@@ -76,7 +77,7 @@ class Tokens:
         rows.add_token(
             entry.tx,
             OauthToken(
-                hash=digest(jti),
+                hash=token_hash(jti),
                 kind=ACCESS,
                 authorization=authorization.id,
                 data={"scopes": list(scopes), "audiences": list(audiences), "jkt": jkt},
@@ -94,7 +95,7 @@ class Tokens:
             return ""
         refresh = new_token(REFRESH_PREFIX)
         rows.add_token(
-            entry.tx, OauthToken(digest(refresh), REFRESH, authorization.id, {}, entry.tx.now, ends)
+            entry.tx, OauthToken(token_hash(refresh), REFRESH, authorization.id, {}, entry.tx.now, ends)
         )
         return refresh
 

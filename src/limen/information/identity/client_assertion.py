@@ -10,8 +10,11 @@ Source: RFC 7523 section 3; draft-ietf-oauth-rfc7523bis (one audience, a string)
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import msgspec
+
+from limen.core import base64url
 from limen.core.ids import Instant
-from limen.information.identity.jwks import KeyRing, TokenInvalid
+from limen.information.identity.jwks import KeyRing, TokenInvalid, read_instant
 
 LIFE_MAX_S = 600.0  # RFC 7523 section 3 item 4: an unreasonably far expiry may be refused
 LEEWAY_S = 30.0  # between two organisations' clocks
@@ -82,9 +85,11 @@ def _demand_times(claims: Mapping[str, Any], now: Instant) -> Instant:
     return expires_at
 
 
-def read_instant(claims: Mapping[str, Any], name: str) -> Instant | None:
-    """Return a NumericDate (RFC 7519 section 2), or None where there is none that can be one."""
-    value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
-        return None
-    return float(value)
+def unproven_claims(token: str) -> Mapping[str, object]:
+    """Return what a token claims. Nothing of it is proven yet."""
+    if len(token) > ASSERTION_LENGTH_MAX or token.count(".") != 2:
+        return {}
+    try:
+        return msgspec.json.decode(base64url.decode(token.split(".")[1]), type=dict[str, object])
+    except (ValueError, msgspec.DecodeError, RecursionError):
+        return {}

@@ -8,8 +8,6 @@ Laws:
 Source: RFC 9449 sections 4.2, 4.3, 7.1, 11.1.
 """
 
-import base64
-import hashlib
 import hmac
 from collections.abc import Mapping
 from typing import Any
@@ -20,9 +18,10 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from limen.core import base64url
 from limen.core.ids import Instant
-from limen.information.identity.client_assertion import Spend, read_instant
-from limen.information.identity.jwks import TokenInvalid, read_header
+from limen.information.identity.client_assertion import Spend
+from limen.information.identity.jwks import TokenInvalid, read_header, read_instant
 
 ALGORITHMS = ("ES256", "ES384", "EdDSA", "PS256", "RS256")
 """What proofs may be signed with; for `dpop_signing_alg_values_supported` and challenges."""
@@ -133,8 +132,7 @@ def _is_hash_of(claimed: object, token: str) -> bool:
 
 def hash_of(token: str) -> str:
     """Return the `ath` of an access token."""
-    digest = hashlib.sha256(token.encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return base64url.sha256(token)
 
 
 def confirmation(jkt: str) -> Mapping[str, Any]:

@@ -10,7 +10,6 @@ Laws:
     Q5 a key signs by its own algorithm. Where it names one, no other counts; RSA keys have 2048 bits or more.
 """
 
-import base64
 import binascii
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet, RSAKey
 
+from limen.core import base64url
 from limen.core.errors import LimenError, Unavailable
 from limen.core.ids import Instant
 
@@ -214,7 +214,7 @@ def read_header(token: str) -> Mapping[str, Any]:
         raise TokenInvalid("it is not a signed token")
     first = token.partition(".")[0]
     try:
-        raw = base64.urlsafe_b64decode(first + "=" * (-len(first) % 4))
+        raw = base64url.decode(first)
         return msgspec.json.decode(raw, type=dict[str, Any])
     except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError) as error:
         raise TokenInvalid("its header cannot be read") from error
@@ -247,19 +247,20 @@ def demand(
         raise TokenInvalid("it is from another issuer")
     if audience not in listed:
         raise TokenInvalid("it is for another audience")
-    expires_at, issued_at = _instant(claims, "exp"), _instant(claims, "iat")
+    expires_at, issued_at = read_instant(claims, "exp"), read_instant(claims, "iat")
     if expires_at is None or not now - leeway_s < expires_at:
         raise TokenInvalid("it has expired")
     if issued_at is None or issued_at > now + leeway_s:
         raise TokenInvalid("it is from the future")
-    starts_at = _instant(claims, "nbf") if "nbf" in claims else 0.0
+    starts_at = read_instant(claims, "nbf") if "nbf" in claims else 0.0
     if starts_at is None or starts_at > now + leeway_s:
         raise TokenInvalid("it is not good yet")
     if life_max_s is not None and expires_at - issued_at > life_max_s:
         raise TokenInvalid("it lives too long")
 
 
-def _instant(claims: Mapping[str, Any], name: str) -> float | None:
+def read_instant(claims: Mapping[str, Any], name: str) -> Instant | None:
+    """Return a NumericDate (RFC 7519 section 2), or None where there is none that can be one."""
     value = claims.get(name)
     good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
     return float(value) if good and isinstance(value, int | float) else None
@@ -269,7 +270,7 @@ def _is_weak(key: Key) -> bool:
     if not isinstance(key, RSAKey):
         return False
     modulus = str(key.as_dict(private=False)["n"])
-    raw = base64.urlsafe_b64decode(modulus + "=" * (-len(modulus) % 4))
+    raw = base64url.decode(modulus)
     return int.from_bytes(raw).bit_length() < RSA_BITS_MIN
 
 

@@ -6,12 +6,12 @@ CA, before any of this is read; nothing of it is asked of what Envoy did not ver
 Source: X509-SVID sections 2 and 5, RFC 8705 section 3.
 """
 
-import base64
 import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from limen.core import base64url
 from limen.core.errors import Invalid
 from limen.core.identity_config import SpiffeConfig
 from limen.core.ids import Instant
@@ -45,7 +45,7 @@ class ClientCertificate(msgspec.Struct, frozen=True):
     @property
     def x5t(self) -> str:
         """The hash as tokens name it (RFC 8705 section 3.1)."""
-        return base64.urlsafe_b64encode(bytes.fromhex(self.sha256)).rstrip(b"=").decode()
+        return base64url.encode(bytes.fromhex(self.sha256))
 
 
 def parse_certificate(headers: Mapping[str, str]) -> ClientCertificate | None:

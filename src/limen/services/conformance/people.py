@@ -1,8 +1,6 @@
 """People of a conformance run: added through the admin API, enrolled and signed in through the pages."""
 
 import asyncio
-import base64
-import hashlib
 import re
 import secrets
 import time
@@ -13,6 +11,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import msgspec
 
+from limen.core import base64url
 from limen.core.errors import Unavailable
 from limen.core.secret import Secret
 from limen.information.identity import totp
@@ -89,7 +88,7 @@ class Enroller:
     def _program(self, browser: FormClient) -> str:
         """Get a program's token, as `limen login` does."""
         verifier = secrets.token_urlsafe(48)
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        challenge = base64url.sha256(verifier)
         query = {
             "response_type": "code",
             "client_id": "limen-connect",

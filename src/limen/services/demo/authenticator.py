@@ -4,7 +4,6 @@ The bytes are those of a real ceremony (W3C WebAuthn Level 3, sections 6.1, 6.5 
 user presence and verification asserted, `none` attestation. The private key lives in this object only.
 """
 
-import base64
 import hashlib
 import json
 import secrets
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from webauthn.helpers import encode_cbor
 
+from limen.core import base64url
 from limen.core.errors import Refused
 
 _PRESENT, _VERIFIED, _ATTESTED = 0x01, 0x04, 0x40  # WebAuthn 6.1, flags
@@ -41,13 +41,15 @@ class SoftwarePasskey:
         """
         if _ES256 not in {wanted["alg"] for wanted in options["pubKeyCredParams"]}:
             raise Refused("The site does not take ES256 passkeys.")
-        self._user, self._domain = _decode(options["user"]["id"]), options["rp"]["id"]
+        self._user, self._domain = base64url.decode(options["user"]["id"]), options["rp"]["id"]
         attested = _AAGUID + struct.pack(">H", len(self._id)) + self._id + self._cose_key()
         attestation = {"fmt": "none", "attStmt": {}, "authData": self._state(_ATTESTED) + attested}
         return self._credential(
             {
-                "clientDataJSON": _encode(_client_data("webauthn.create", options["challenge"], origin)),
-                "attestationObject": _encode(encode_cbor(attestation)),
+                "clientDataJSON": base64url.encode(
+                    _client_data("webauthn.create", options["challenge"], origin)
+                ),
+                "attestationObject": base64url.encode(encode_cbor(attestation)),
                 "transports": ["internal"],
             }
         )
@@ -58,7 +60,7 @@ class SoftwarePasskey:
         Raises:
             Refused: the site asks for other credentials, or is not the one this was made for.
         """
-        allowed = {_decode(entry["id"]) for entry in options.get("allowCredentials") or ()}
+        allowed = {base64url.decode(entry["id"]) for entry in options.get("allowCredentials") or ()}
         if options.get("rpId") != self._domain or (allowed and self._id not in allowed):
             raise Refused("The site did not ask for this passkey.")
         self._count += 1
@@ -67,10 +69,10 @@ class SoftwarePasskey:
         signed = state + hashlib.sha256(client_data).digest()
         return self._credential(
             {
-                "clientDataJSON": _encode(client_data),
-                "authenticatorData": _encode(state),
-                "signature": _encode(self._key.sign(signed, ec.ECDSA(hashes.SHA256()))),
-                "userHandle": _encode(self._user),
+                "clientDataJSON": base64url.encode(client_data),
+                "authenticatorData": base64url.encode(state),
+                "signature": base64url.encode(self._key.sign(signed, ec.ECDSA(hashes.SHA256()))),
+                "userHandle": base64url.encode(self._user),
             }
         )
 
@@ -85,7 +87,7 @@ class SoftwarePasskey:
         return encode_cbor({1: 2, 3: _ES256, -1: 1, -2: x, -3: y})  # RFC 9053 section 7.1.1
 
     def _credential(self, response: dict[str, Any]) -> dict[str, Any]:
-        name = _encode(self._id)
+        name = base64url.encode(self._id)
         return {
             "id": name,
             "rawId": name,
@@ -100,11 +102,3 @@ def _client_data(kind: str, challenge: str, origin: str) -> bytes:
     return json.dumps(
         {"type": kind, "challenge": challenge, "origin": origin, "crossOrigin": False}, separators=(",", ":")
     ).encode()
-
-
-def _encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _decode(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
